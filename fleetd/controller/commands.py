@@ -1,0 +1,102 @@
+"""What may be asked of the controller from outside, and how it answers.
+
+The API, the webhooks and ``fleetctl --local`` all speak through ``Control``; nothing else reaches the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fleetd.model.goal import Goal
+
+Document = Mapping[str, object]
+"""A JSON object exactly as the API shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRollout:
+    """Bring selected hosts to a revision.
+
+    ``key`` makes a repeat harmless: the same key and the same request give the same rollout. ``revision`` is a flake
+    reference (None: the configured flake as it is now); ``toplevels`` are prebuilt, by host. ``on`` is a selector
+    (empty: every host, or with ``toplevels`` just those named there).
+    """
+
+    requested_by: str
+    key: str | None = None
+    revision: str | None = None
+    toplevels: Mapping[str, str] = field(default_factory=dict)
+    on: str = ""
+    policy: str = "default"
+    goal: Goal = Goal.SWITCH
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AbortRollout:
+    """Start nothing more, take back what is in trial, keep what is committed."""
+
+    rollout: str
+    requested_by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RollBackRollout:
+    """Take every host of a rollout back to what it ran before."""
+
+    rollout: str
+    requested_by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RollBackHosts:
+    """Take hosts back to their last good toplevel, or to what a named earlier rollout left on them (``to``)."""
+
+    requested_by: str
+    key: str | None = None
+    on: str = ""
+    to: str | None = None
+    reason: str = ""
+
+
+Command = SubmitRollout | AbortRollout | RollBackRollout | RollBackHosts
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A command is on disk. ``repeated``: this key had been accepted before, and nothing new was started."""
+
+    rollout: str
+    document: Document
+    repeated: bool = False
+
+
+class Control(Protocol):
+    """The controller as seen from outside."""
+
+    async def submit(self, command: Command) -> Accepted:
+        """Return once the command is durable.
+
+        Raises UsageError and its kinds, RefusedError, NotFoundError, or OverloadedError when the inbox is full.
+        """
+        ...
+
+    async def plan(self, request: SubmitRollout) -> Document:
+        """Evaluate and show what a rollout would do: waves, per host from → to, times. Nothing is done."""
+        ...
+
+    async def fleet(self) -> Document:
+        """Return the fleet as read: hosts with tags and domains, policies by name, checks."""
+        ...
+
+    async def hosts(self, on: str) -> Sequence[Document]:
+        """Return what is known of the selected hosts (empty: all): what was observed and when, and what is owed."""
+        ...
+
+    def problems(self) -> Sequence[str]:
+        """Return why the controller is not ready; empty when it is."""
+        ...

@@ -1,0 +1,107 @@
+"""What a host says of itself: observed, never assumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fleetd.model.fence import Fence
+
+UNREADABLE = "unreadable"
+"""The boot default of a host whose boot loader nobody here can read."""
+
+
+class HelperState(StrEnum):
+    """The states of the machine on the host (host protocol, "States")."""
+
+    IDLE = "idle"
+    SWITCHING = "switching"
+    TRIAL = "trial"
+    COMMITTING = "committing"
+    COMMITTED = "committed"
+    UNDOING = "undoing"
+    REVERTING = "reverting"
+    REVERTED = "reverted"
+    REBOOTING = "rebooting"
+    INTERFERED = "interfered"
+    STRANDED = "stranded"
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the host is about to leave this state by itself."""
+        return self in _MOVING
+
+
+_MOVING = (
+    HelperState.SWITCHING,
+    HelperState.COMMITTING,
+    HelperState.UNDOING,
+    HelperState.REVERTING,
+    HelperState.REBOOTING,
+)
+
+
+class Verdict(StrEnum):
+    """How the end of a switch is judged, by what the host shows."""
+
+    NONE = "none"
+    LIVE = "live"
+    LIVE_WARNING = "live-warning"
+    FAILED = "failed"
+    NOT_STARTED = "not-started"
+    INTERRUPTED = "interrupted"
+    INTERFERED = "interfered"
+    NEEDS_REBOOT = "needs-reboot"
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """The answer to ``facts``. Paths are store paths, or empty where there is none."""
+
+    fence: Fence
+    state: HelperState
+    id: str
+    current: str
+    booted: str
+    profile: str
+    boot_default: str
+    boot_kind: str
+    boot_id: str
+    uptime_s: float
+    machine_id: str
+    hostname: str
+    system: str
+    nix_version: str
+    needs_reboot: bool
+    state_durable: bool
+    nix_free_bytes: int
+    nix_free_inodes: int
+    boot_free_bytes: int
+    clock: float
+    other_actors: tuple[str, ...] = ()
+    active_units: tuple[str, ...] = ()
+    failed_units: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """How the newest activation on the host stands; the answer to ``status`` and to every order.
+
+    ``by`` says what ended it (order, guard, reboot, console), ``message`` and ``log`` are for people.
+    """
+
+    fence: Fence
+    state: HelperState
+    id: str
+    old: str
+    new: str
+    current: str
+    deadline_in_s: float | None
+    verdict: Verdict
+    exit_code: str
+    failed_units: tuple[str, ...]
+    down_units: tuple[str, ...]
+    route_ok: bool
+    by: str
+    message: str
+    log: str

@@ -1,0 +1,85 @@
+"""The fleet as written down: hosts, checks and policies. What was *observed* of a host is ``facts``, not here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fleetd.model.check import Check
+from fleetd.model.policy import Policy
+from fleetd.model.store_path import StorePath
+
+
+class Privilege(StrEnum):
+    """How the deploy user becomes root."""
+
+    NONE = "none"
+    SUDO = "sudo"
+    RUN0 = "run0"
+    DOAS = "doas"
+
+
+class BootKind(StrEnum):
+    """Whether the host's boot default can be read; ``external`` hosts are outside the promise of a safe reboot."""
+
+    AUTO = "auto"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True)
+class Installable:
+    """A flake installable that evaluates to the host's toplevel."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileAttribute:
+    """A Nix file and the attribute in it that is the host's toplevel."""
+
+    file: str
+    attribute: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prebuilt:
+    """A toplevel that is already in the control node's store."""
+
+    toplevel: StorePath
+
+
+ToplevelSource = Installable | FileAttribute | Prebuilt
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host of the fleet file, with every default filled in."""
+
+    name: str
+    addresses: tuple[str, ...]
+    port: int = 22
+    user: str = "root"
+    tags: tuple[str, ...] = ()
+    domain: str = "default"
+    jump: str | None = None
+    depends_on: tuple[str, ...] = ()
+    privilege: Privilege = Privilege.NONE
+    host_key: str | None = None
+    system: str = "x86_64-linux"
+    boot: BootKind = BootKind.AUTO
+    unattended_boot: bool = True
+    ignore_units: tuple[str, ...] = ()
+    substitute: bool = False
+    source: ToplevelSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Everything a fleet source says. ``hosts`` keeps the order in which they were written."""
+
+    hosts: Mapping[str, Host]
+    checks: tuple[Check, ...] = ()
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    flake: str | None = None
+    """The configured flake: where a host without a source of its own is looked up, and what a revision overrides."""

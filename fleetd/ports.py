@@ -1,0 +1,280 @@
+"""Every way in which fleetd touches the world. Adapters implement these; the controller and executor know only these.
+
+Each remote outcome is ok, failed, or unknown: a method returns (ok), raises an error that proves that nothing or
+something definite happened (failed), or raises ``OutcomeUnknown``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleetd.model.check import Check, CheckResult
+from fleetd.model.facts import HostFacts, HostStatus
+from fleetd.model.fleet import Fleet, Host, ToplevelSource
+from fleetd.model.order import Order
+from fleetd.model.store_path import StorePath
+
+
+class Clock(Protocol):
+    """The only source of time. Instants are seconds since the epoch that never step back within a process."""
+
+    def now(self) -> float:
+        """Return wall clock at start plus boot-clock time since."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; ends early only by cancellation."""
+        ...
+
+
+class ByteChannel(Protocol):
+    """One command on a host, as bytes both ways."""
+
+    async def read(self, most: int) -> bytes:
+        """Return 1 to ``most`` bytes, or ``b""`` at the end of the stream. Raises OutcomeUnknown when the link dies."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes; unbounded unless ``drain`` is awaited."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the queue is small again. Raises OutcomeUnknown when the link dies."""
+        ...
+
+    def write_eof(self) -> None:
+        """End the input of the command."""
+        ...
+
+    def stderr_tail(self) -> str:
+        """Return at most the last 64 KiB of what the command wrote to stderr so far."""
+        ...
+
+    async def wait(self, timeout_s: float) -> int:
+        """Return the exit status. Raises OutcomeUnknown when the link died or the time is up before it was known."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the channel; bounded, never raises."""
+        ...
+
+
+class HostLink(Protocol):
+    """An authenticated connection to one host: what ``push`` and ``probes`` see of ssh."""
+
+    async def open(self, argv: Sequence[str], *, privileged: bool = False) -> ByteChannel:
+        """Start a command; ``privileged`` runs it through the host's privilege command."""
+        ...
+
+    async def open_tcp(self, address: str, port: int) -> ByteChannel:
+        """Open a TCP connection *from the host* through the ssh connection. Raises HostError when refused."""
+        ...
+
+
+class HostPort(Protocol):
+    """What can be asked of one host, by its name. Fleet data is read live on every call."""
+
+    async def facts(self, host: Host, *, timeout_s: float) -> HostFacts:
+        """Ask what the host is. No effect."""
+        ...
+
+    async def status(self, host: Host, *, timeout_s: float, fresh: bool = False) -> HostStatus:
+        """Ask how its activation stands; ``fresh`` over a new connection, which replaces the old one. No effect."""
+        ...
+
+    async def order(self, host: Host, order: Order, *, timeout_s: float, fresh: bool = False) -> HostStatus:
+        """Send an order once.
+
+        Returns the host's status after it was taken up. Raises OrderRefused (nothing was done), Unreachable (nothing
+        was sent), OutcomeUnknown.
+        """
+        ...
+
+    async def link(self, host: Host, *, timeout_s: float, fresh: bool = False) -> HostLink:
+        """Return the host's connection, opening it when there is none. Raises HostError."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection; bounded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PathInfo:
+    """What the store records about a path. ``nar_hash`` is 32 raw bytes (SHA-256)."""
+
+    path: StorePath
+    deriver: str
+    nar_hash: bytes
+    references: tuple[StorePath, ...]
+    nar_size: int
+    signatures: tuple[str, ...]
+    ca: str
+
+
+class Store(Protocol):
+    """The control node's own Nix store."""
+
+    async def closure(self, toplevel: StorePath) -> tuple[PathInfo, ...]:
+        """Return the closure, references before referrers. Raises ToplevelError when the path is not in the store."""
+        ...
+
+    async def check_toplevel(self, toplevel: StorePath, host: Host) -> None:
+        """Raise ToplevelError unless the path is in the store, is a toplevel, and is that host's (name, system)."""
+        ...
+
+    async def add_root(self, name: str, path: StorePath) -> None:
+        """Keep a path alive under a name (``[A-Za-z0-9._/-]+``); replaces what that name kept before."""
+        ...
+
+    async def drop_roots(self, prefix: str) -> None:
+        """Forget every root whose name starts with ``prefix/``."""
+        ...
+
+
+class Builder(Protocol):
+    """Evaluates and builds on the control node."""
+
+    async def evaluate(self, name: str, source: ToplevelSource, *, timeout_s: float) -> str:
+        """Return a derivation path, or the toplevel itself for a prebuilt one. Raises SourceError in Nix's words."""
+        ...
+
+    async def build(self, derivation: str, root: str, *, timeout_s: float) -> StorePath:
+        """Build (or take as it is) and keep it alive under the root name ``root``. Raises SourceError."""
+        ...
+
+    async def lock(self, flake: str, *, timeout_s: float) -> str:
+        """Return the flake reference locked to what it is now. Raises SourceError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PushReport:
+    """What a push did: paths and bytes that were missing, and were sent."""
+
+    paths: int
+    bytes: int
+
+
+class Pusher(Protocol):
+    """Brings closures onto hosts."""
+
+    async def push(
+        self, host: Host, toplevel: StorePath, *, root: str, progress: Callable[[int, int], None], timeout_s: float
+    ) -> PushReport:
+        """Copy what is missing, root it on the host under ``root``, and verify it is valid there.
+
+        ``progress`` is called with bytes sent and bytes in all. Raises PushError, HostError.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """One round of checks on one host. ``builtin`` names the built-in checks to make as well.
+
+    ``expect`` is the toplevel that must be running, ``boot_default`` the one that must be the boot default (None:
+    not asked).
+    """
+
+    checks: tuple[Check, ...]
+    builtin: tuple[str, ...]
+    expect: StorePath | None
+    boot_default: StorePath | None
+
+
+class Probe(Protocol):
+    """Asks hosts how they are. No effect on a host."""
+
+    async def round(self, host: Host, request: ProbeRequest) -> tuple[CheckResult, ...]:
+        """Make every check of the request, concurrently and bounded; never raises for what a host does."""
+        ...
+
+
+class FleetSource(Protocol):
+    """Where the fleet file is."""
+
+    async def load(self) -> Fleet:
+        """Read it anew. Raises ConfigError with every mistake and its place."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the journal. ``data`` is JSON of version ``version`` of its kind."""
+
+    seq: int
+    term: int
+    at: float
+    rollout: str
+    host: str
+    kind: str
+    version: int
+    data: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadModels:
+    """Documents to replace in the read models within the same transaction, keyed as the API shows them."""
+
+    rollouts: Mapping[str, Mapping[str, object]]
+    rollout_hosts: Mapping[tuple[str, str], Mapping[str, object]]
+    hosts: Mapping[str, Mapping[str, object]]
+    requests: Mapping[str, Mapping[str, object]]
+    """Idempotency keys and webhook deliveries: key → what was answered."""
+
+
+class Journal(Protocol):
+    """The durable list of facts. One owner, one writer."""
+
+    async def open(self) -> int:
+        """Take ownership, raise the term durably, return it. Raises JournalError when another process owns it."""
+        ...
+
+    async def replay(self) -> Sequence[Record]:
+        """Return every record, oldest first. Raises JournalError naming a record that cannot be read."""
+        ...
+
+    async def append(self, records: Sequence[Record], models: ReadModels) -> None:
+        """One transaction: compare-and-set of the head, records, read models. Any failure is JournalError: exit."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the ownership."""
+        ...
+
+
+class History(Protocol):
+    """Committed read models; nothing undurable is ever seen here."""
+
+    async def rollouts(self, *, before: str | None, limit: int) -> Sequence[Mapping[str, object]]:
+        """Newest first; ``before`` is the id at which the last page ended."""
+        ...
+
+    async def rollout(self, rollout: str) -> Mapping[str, object] | None:
+        """Return the rollout's document, with the ``seq`` it stands at."""
+        ...
+
+    async def rollout_hosts(
+        self, rollout: str, *, state: str | None, wave: str | None, after: str | None, limit: int
+    ) -> Sequence[Mapping[str, object]]:
+        """Hosts of a rollout by name; ``after`` is the name at which the last page ended."""
+        ...
+
+    async def hosts(self) -> Mapping[str, Mapping[str, object]]:
+        """What is recorded of each host: wanted, last_good and what was last left there."""
+        ...
+
+    async def request(self, key: str) -> Mapping[str, object] | None:
+        """Return what a request with this idempotency key was answered."""
+        ...
+
+    async def events(self, *, after: int, limit: int) -> Sequence[Record]:
+        """Records with a larger seq, oldest first."""
+        ...
+
+    async def head(self) -> int:
+        """Return the newest seq."""
+        ...
