@@ -1,0 +1,144 @@
+"""Everything that can happen. Events are facts: the journal is a list of them, and the world is their fold.
+
+Three kinds: *intents* (an effect is about to be started; they carry its fence), *outcomes* (what came of it), and
+*decisions* (gates of a rollout, requests of people). Probe results, extends and progress are not events: they live in
+memory, and are safe to lose.
+"""
+
+from __future__ import annotations
+
+from fleetd.rollout.host_events import (
+    BuildIntended,
+    Built,
+    CommitIntended,
+    ContactLost,
+    CopyDone,
+    CopyIntended,
+    CopyRefused,
+    Evaluated,
+    EvaluateIntended,
+    FoundCurrent,
+    HostDeferred,
+    HostFailed,
+    HostGivenUp,
+    HostReported,
+    HostSkipped,
+    HostUnhealthy,
+    OrderNotSent,
+    OrderRejected,
+    OutcomeRejected,
+    RevertIntended,
+    RollbackDecided,
+    SettleIntended,
+    SourceRefused,
+    TrialIntended,
+)
+from fleetd.rollout.rollout_events import (
+    FINAL_PHASES,
+    AbortRequested,
+    ControllerStarted,
+    Phase,
+    RevisionLocked,
+    RevisionRefused,
+    RollbackRequested,
+    RollingStarted,
+    RolloutFailing,
+    RolloutFinished,
+    RolloutRequested,
+    RolloutStarted,
+    SoakStarted,
+    WavePassed,
+    WaveRefilled,
+)
+
+__all__ = [
+    "FINAL_PHASES",
+    "AbortRequested",
+    "BuildIntended",
+    "Built",
+    "CommitIntended",
+    "ContactLost",
+    "ControllerStarted",
+    "CopyDone",
+    "CopyIntended",
+    "CopyRefused",
+    "EvaluateIntended",
+    "Evaluated",
+    "Event",
+    "FoundCurrent",
+    "HostDeferred",
+    "HostEvent",
+    "HostFailed",
+    "HostGivenUp",
+    "HostReported",
+    "HostSkipped",
+    "HostUnhealthy",
+    "IntentEvent",
+    "OrderNotSent",
+    "OrderRejected",
+    "OutcomeEvent",
+    "OutcomeRejected",
+    "Phase",
+    "RevertIntended",
+    "RevisionLocked",
+    "RevisionRefused",
+    "RollbackDecided",
+    "RollbackRequested",
+    "RollingStarted",
+    "RolloutEvent",
+    "RolloutFailing",
+    "RolloutFinished",
+    "RolloutRequested",
+    "RolloutStarted",
+    "SettleIntended",
+    "SoakStarted",
+    "SourceRefused",
+    "TrialIntended",
+    "WavePassed",
+    "WaveRefilled",
+]
+
+IntentEvent = (
+    EvaluateIntended | BuildIntended | CopyIntended | TrialIntended | CommitIntended | RevertIntended | SettleIntended
+)
+
+OutcomeEvent = (
+    Evaluated
+    | Built
+    | SourceRefused
+    | CopyDone
+    | CopyRefused
+    | HostReported
+    | OrderRejected
+    | OrderNotSent
+    | ContactLost
+)
+
+HostEvent = (
+    IntentEvent
+    | OutcomeEvent
+    | FoundCurrent
+    | HostDeferred
+    | HostFailed
+    | HostSkipped
+    | HostGivenUp
+    | HostUnhealthy
+    | RollbackDecided
+)
+
+RolloutEvent = (
+    RolloutRequested
+    | RolloutStarted
+    | RollingStarted
+    | RevisionLocked
+    | RevisionRefused
+    | WaveRefilled
+    | SoakStarted
+    | WavePassed
+    | RolloutFailing
+    | AbortRequested
+    | RollbackRequested
+    | RolloutFinished
+)
+
+Event = ControllerStarted | RolloutEvent | HostEvent | OutcomeRejected

@@ -1,0 +1,68 @@
+"""What a rollout was accepted with. It is frozen then: later edits of the fleet file change addresses, users and keys,
+never the policy, the checks, the waves, or what goes where.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fleetd.model.check import Check
+from fleetd.model.fleet import ToplevelSource
+from fleetd.model.goal import Goal
+from fleetd.model.policy import Policy
+
+
+class Kind(StrEnum):
+    """Whether a rollout brings a revision or takes hosts back by a person's word."""
+
+    DEPLOY = "deploy"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """One host of a rollout: where its toplevel comes from, and which checks are its own, by name."""
+
+    name: str
+    source: ToplevelSource
+    domain: str = "default"
+    depends_on: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Hosts released together; the first wave is the canary."""
+
+    name: str
+    hosts: tuple[str, ...]
+    soak_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSpec:
+    """One accepted request.
+
+    ``flake`` is the reference to lock before evaluating; None when nothing in it comes from the configured flake.
+    ``contact_s`` is n, one fresh contact, in seconds.
+    """
+
+    id: str
+    kind: Kind
+    revision: str
+    flake: str | None
+    on: str
+    goal: Goal
+    policy: Policy
+    checks: tuple[Check, ...]
+    hosts: tuple[HostPlan, ...]
+    waves: tuple[Wave, ...]
+    requested_by: str
+    reason: str
+    contact_s: float
+    key: str | None = None
+
+    def checks_of(self, host: HostPlan) -> tuple[Check, ...]:
+        """Return the host's checks, in the fleet file's order."""
+        return tuple(check for check in self.checks if check.name in host.checks)

@@ -1,0 +1,302 @@
+"""The one table of what can follow what: ``evolve(state, event)`` for live events and replay alike.
+
+An event that a state does not allow raises ``IllegalTransition`` and changes nothing. Outcomes must carry the fence of
+the flight they end, so a late or doubled one is illegal here and is rejected where outcomes are admitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fleetd.model.facts import HelperState, Verdict
+from fleetd.model.order import Verb
+from fleetd.rollout import events as e
+from fleetd.rollout.states import (
+    SOURCE_FAILED,
+    Committed,
+    Committing,
+    Copied,
+    Copying,
+    Current,
+    Deferred,
+    Direction,
+    Effect,
+    Failed,
+    Flight,
+    HostState,
+    Live,
+    LiveState,
+    Pending,
+    Reverted,
+    Reverting,
+    RolledBack,
+    Skipped,
+    Stranded,
+    Switching,
+    Task,
+    Trial,
+)
+
+RETRY_LOST_S = 3.0
+"""How soon a host of unknown outcome is asked again: short against every guard, long against a handshake."""
+
+RETRY_MOVING_S = 2.0
+"""How soon a host that is still moving by itself is looked at again."""
+
+ATTEMPTS_AFTER_ABSENCE = 2
+"""A host that went back because no controller was there is tried once more, and not for ever."""
+
+RETRIED_COPY_CODES = ("unreachable", "lost", "stalled")
+"""Ways for a copy to end that say nothing about the closure or the host's disk."""
+
+BLOCKING_CODES = (
+    "drifted",
+    "unsettled",
+    "wrong-host",
+    "busy",
+    "needs-reboot",
+    "stale-fence",
+    "volatile-state",
+    "boot-unreadable",
+)
+"""Refusals that leave the host as it was and wait for a person: blocked, not failed."""
+
+
+class IllegalTransition(Exception):
+    """This event cannot happen in this state. In a replay it means a corrupt journal."""
+
+    def __init__(self, state: object, event: object) -> None:
+        super().__init__(f"{type(event).__name__} cannot happen to a host that is {type(state).__name__}: {event!r}")
+
+
+def evolve(state: HostState, event: e.HostEvent) -> HostState:
+    """Return the state after the event. Raises IllegalTransition, and then nothing has changed."""
+    match event:
+        case e.EvaluateIntended() | e.Evaluated() | e.BuildIntended() | e.Built() | e.SourceRefused():
+            return _prepare(state, event)
+        case e.CopyIntended() | e.CopyDone() | e.CopyRefused():
+            return _copy(state, event)
+        case e.TrialIntended() | e.CommitIntended() | e.RevertIntended() | e.SettleIntended():
+            return _intend(state, event)
+        case e.HostReported() if isinstance(state, LiveState) and _flies(state.live, event.fence):
+            return _reported(state, event)
+        case e.OrderRejected() if isinstance(state, LiveState) and _flies(state.live, event.fence):
+            return _rejected(state, event)
+        case e.OrderNotSent() if isinstance(state, LiveState) and _flies(state.live, event.fence):
+            return _not_sent(state, event)
+        case e.ContactLost() if isinstance(state, LiveState) and _flies(state.live, event.fence):
+            return replace(state, live=_lost(state.live, event.at))
+        case e.HostReported() | e.OrderRejected() | e.OrderNotSent() | e.ContactLost():
+            raise IllegalTransition(state, event)
+        case _:
+            return _decide(state, event)
+
+
+def after_restart(state: HostState, at: float, away_s: float) -> HostState:
+    """Return what a new controller may assume: effects of its predecessor are over or unknown.
+
+    Controller-side deadlines move by the time nobody was there; the host's own deadlines never do.
+    """
+    match state:
+        case Pending():
+            return replace(state, flight=None)
+        case Copying():
+            return Pending(state.task, copies_failed=state.copies_failed)
+        case Switching():
+            return replace(state, live=replace(_lost(state.live, at), retry_at=at, absent=True))
+        case Trial():
+            live = replace(_lost(state.live, at), retry_at=at, absent=True)
+            return replace(state, live=live, since=state.since + away_s)
+        case Committing() | Reverting():
+            return replace(state, live=replace(_lost(state.live, at), retry_at=at))
+        case _:
+            return state
+
+
+def _prepare(
+    state: HostState, event: e.EvaluateIntended | e.Evaluated | e.BuildIntended | e.Built | e.SourceRefused
+) -> HostState:
+    match state, event:
+        case Pending(flight=None, derivation=None), e.EvaluateIntended():
+            return replace(state, flight=Flight(Effect.EVALUATE, event.fence, event.deadline))
+        case Pending(flight=Flight(verb=Effect.EVALUATE, fence=fence)), e.Evaluated() if fence == event.fence:
+            return replace(state, flight=None, derivation=event.derivation)
+        case Pending(flight=None, derivation=str()), e.BuildIntended():
+            return replace(state, flight=Flight(Effect.BUILD, event.fence, event.deadline))
+        case Pending(flight=Flight(verb=Effect.BUILD, fence=fence)), e.Built() if fence == event.fence:
+            return replace(state, flight=None, task=replace(state.task, to=event.toplevel))
+        case Pending(flight=Flight(fence=fence)), e.SourceRefused() if fence == event.fence:
+            return Failed(state.task, SOURCE_FAILED, event.reason, event.at)
+        case _:
+            raise IllegalTransition(state, event)
+
+
+def _copy(state: HostState, event: e.CopyIntended | e.CopyDone | e.CopyRefused) -> HostState:
+    match state, event:
+        case Pending(flight=None, task=Task(to=str())), e.CopyIntended():
+            return Copying(state.task, Flight(Effect.COPY, event.fence, event.deadline), state.copies_failed)
+        case Copying(flight=Flight(fence=fence)), e.CopyDone() if fence == event.fence:
+            return Copied(state.task, event.at)
+        case Copying(flight=Flight(fence=fence)), e.CopyRefused() if fence == event.fence:
+            if event.kind in RETRIED_COPY_CODES:
+                return Pending(state.task, copies_failed=state.copies_failed + 1, retry_at=event.at + RETRY_LOST_S)
+            return Failed(state.task, event.kind, event.reason, event.at)
+        case _:
+            raise IllegalTransition(state, event)
+
+
+def _intend(
+    state: HostState, event: e.TrialIntended | e.CommitIntended | e.RevertIntended | e.SettleIntended
+) -> HostState:
+    match state, event:
+        case Copied(), e.TrialIntended():
+            flight = Flight(Verb.TRIAL, event.fence, event.deadline)
+            return Switching(state.task, Live(event.old, event.passed_before, event.fence, event.at, flight))
+        case Trial(live=Live(flight=None)), e.CommitIntended():
+            return Committing(state.task, _take_off(state.live, Verb.COMMIT, event), state.since)
+        case Switching() | Trial(), e.RevertIntended() if state.live.flight is None:
+            return Reverting(state.task, _take_off(state.live, Verb.REVERT, event), event.reason)
+        case Switching() | Trial() | Committing() | Reverting(), e.SettleIntended():
+            return replace(state, live=_take_off(state.live, Verb.SETTLE, event))
+        case _:
+            raise IllegalTransition(state, event)
+
+
+def _reported(state: LiveState, event: e.HostReported) -> HostState:
+    if not event.ours or event.state is HelperState.IDLE:
+        return _never_started(state, event)
+    landed = replace(state.live, flight=None, lost_since=None, retry_at=event.at)
+    moving = replace(landed, retry_at=event.at + RETRY_MOVING_S)
+    match event.state:
+        case HelperState.SWITCHING:
+            return Switching(state.task, moving)
+        case HelperState.TRIAL:
+            return _in_trial(state, event, replace(landed, absent=False))
+        case HelperState.COMMITTING:
+            since = state.since if isinstance(state, Trial | Committing) else event.at
+            return Committing(state.task, moving, since)
+        case HelperState.COMMITTED:
+            if state.task.direction is Direction.ROLLBACK:
+                return RolledBack(state.task, event.at)
+            return Committed(state.task, state.live.old, state.live.passed_before, event.at)
+        case HelperState.UNDOING | HelperState.REVERTING | HelperState.REBOOTING:
+            return Reverting(state.task, moving, _reason(state, event))
+        case HelperState.REVERTED:
+            return _gone_back(state, event)
+        case HelperState.INTERFERED:
+            return Failed(state.task, "interfered", event.reason or "another actor switched the host", event.at)
+        case HelperState.STRANDED:
+            return Stranded(state.task, _reason(state, event), event.at)
+
+
+def _never_started(state: LiveState, event: e.HostReported) -> HostState:
+    if isinstance(state, Switching):
+        return Copied(state.task, event.at, retry_at=event.at)
+    return Failed(state.task, "host-state-lost", "the host no longer knows of this activation", event.at)
+
+
+def _in_trial(state: LiveState, event: e.HostReported, live: Live) -> HostState:
+    failed = event.reason if event.verdict is Verdict.FAILED else ""
+    match state:
+        case Switching():
+            return Trial(state.task, live, event.at, failed)
+        case Trial():
+            return replace(state, live=live, failed=failed or state.failed)
+        case Committing(since=since):
+            return Trial(state.task, live, since, failed)
+        case Reverting(reason=reason):
+            return Trial(state.task, live, event.at, reason)
+
+
+def _gone_back(state: LiveState, event: e.HostReported) -> HostState:
+    reason = _reason(state, event)
+    if state.task.direction is Direction.ROLLBACK:
+        return Stranded(state.task, f"the rollback did not hold: {reason}", event.at)
+    may_retry = state.live.absent and event.by == "guard" and state.task.attempt < ATTEMPTS_AFTER_ABSENCE
+    if may_retry and isinstance(state, Switching | Trial) and event.verdict is not Verdict.FAILED:
+        return Pending(replace(state.task, attempt=state.task.attempt + 1), retry_at=event.at)
+    return Reverted(state.task, reason, event.at)
+
+
+def _rejected(state: LiveState, event: e.OrderRejected) -> HostState:
+    flight = state.live.flight
+    if flight is not None and flight.verb is Verb.TRIAL:
+        return _trial_rejected(state, event)
+    if event.code == "stale-fence":
+        return Failed(state.task, "newer-controller", event.reason, event.at)
+    return replace(state, live=replace(state.live, flight=None, retry_at=event.at + RETRY_MOVING_S))
+
+
+def _trial_rejected(state: LiveState, event: e.OrderRejected) -> HostState:
+    if event.code == "expired":
+        return Copied(state.task, event.at, retry_at=event.at + RETRY_MOVING_S)
+    if state.task.direction is Direction.ROLLBACK:
+        return Stranded(state.task, f"the host refused the rollback ({event.code}): {event.reason}", event.at)
+    if event.code in BLOCKING_CODES:
+        return Deferred(state.task, event.code, event.reason, event.at)
+    return Failed(state.task, event.code, event.reason, event.at)
+
+
+def _not_sent(state: LiveState, event: e.OrderNotSent) -> HostState:
+    match state:
+        case Switching(live=Live(flight=Flight(verb=Verb.TRIAL))):
+            return Copied(state.task, event.at, retry_at=event.at + RETRY_LOST_S)
+        case Committing(live=Live(flight=Flight(verb=Verb.COMMIT))):
+            return Trial(state.task, replace(state.live, flight=None), state.since)
+        case _:
+            return replace(state, live=_lost(state.live, event.at))
+
+
+def _decide(
+    state: HostState,
+    event: e.FoundCurrent
+    | e.HostDeferred
+    | e.HostFailed
+    | e.HostSkipped
+    | e.HostGivenUp
+    | e.HostUnhealthy
+    | e.RollbackDecided,
+) -> HostState:
+    match state, event:
+        case Pending(task=Task(to=str())) | Copied(), e.FoundCurrent():
+            if state.task.direction is Direction.ROLLBACK:
+                return RolledBack(state.task, event.at)
+            return Current(state.task, event.at, event.passed_before)
+        case Pending() | Copied(), e.HostDeferred():
+            return Deferred(state.task, event.kind, event.reason, event.at)
+        case Pending() | Copied(), e.HostFailed():
+            if state.task.direction is Direction.ROLLBACK:
+                return Stranded(state.task, event.reason, event.at)
+            return Failed(state.task, event.kind, event.reason, event.at)
+        case Pending() | Copying() | Copied(), e.HostSkipped():
+            return Skipped(state.task, event.reason, event.at)
+        case Switching() | Trial() | Committing() | Reverting(), e.HostGivenUp():
+            return Failed(state.task, "lost", event.reason, event.at)
+        case Committed() | Current(), e.HostUnhealthy():
+            return replace(state, unhealthy=event.reason)
+        case Committed(), e.RollbackDecided():
+            task = Task(event.to, Direction.ROLLBACK, baseline=state.passed_before)
+            return Copied(task, event.at)
+        case _:
+            raise IllegalTransition(state, event)
+
+
+def _flies(live: Live, fence: object) -> bool:
+    return live.flight is not None and live.flight.fence == fence
+
+
+def _take_off(live: Live, verb: Verb, event: e.CommitIntended | e.RevertIntended | e.SettleIntended) -> Live:
+    return replace(live, flight=Flight(verb, event.fence, event.deadline), fence=event.fence)
+
+
+def _lost(live: Live, at: float) -> Live:
+    since = at if live.lost_since is None else live.lost_since
+    return replace(live, flight=None, lost_since=since, retry_at=at + RETRY_LOST_S)
+
+
+def _reason(state: LiveState, event: e.HostReported) -> str:
+    if isinstance(state, Reverting):
+        return state.reason
+    if isinstance(state, Trial) and state.failed:
+        return state.failed
+    return event.reason or f"the host went back by itself ({event.by or 'no reason given'})"
