@@ -1,0 +1,212 @@
+"""The world: every rollout and host as the fold of all events, and beside it what was observed and may be forgotten.
+
+One mutable container owned by the loop. ``apply`` computes first and assigns last: an illegal event raises and has
+changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from fleetd.model.check import CheckResult
+from fleetd.model.facts import HostFacts
+from fleetd.model.fleet import Prebuilt
+from fleetd.model.store_path import StorePath
+from fleetd.rollout import events as e
+from fleetd.rollout.header import Header, evolve_header, new_header
+from fleetd.rollout.health import Health
+from fleetd.rollout.spec import Kind
+from fleetd.rollout.states import (
+    Committed,
+    Current,
+    HostState,
+    Pending,
+    Reverted,
+    RolledBack,
+    Switching,
+    Task,
+    is_unproven,
+)
+from fleetd.rollout.transitions import IllegalTransition, after_restart, evolve
+
+
+@dataclass(frozen=True, slots=True)
+class HostRecord:
+    """What fleetd owes a host and last left there; kept apart from rollouts, and longer."""
+
+    wanted: StorePath | None = None
+    last_good: StorePath | None = None
+    good_before: StorePath | None = None
+    left: StorePath | None = None
+    machine_id: str = ""
+
+
+@dataclass(slots=True)
+class Observation:
+    """What was seen of a host in its present step. Volatile: lost in a crash, and that is safe.
+
+    ``asking`` is set while a question is under way, so that it is not asked twice.
+    """
+
+    facts: HostFacts | None = None
+    baseline: tuple[CheckResult, ...] = ()
+    inspected_at: float | None = None
+    unreachable: str = ""
+    failures: int = 0
+    health: Health = field(default_factory=Health)
+    asking: str = ""
+    next_round_at: float = 0.0
+    extended_at: float = 0.0
+    extending: bool = False
+
+
+@dataclass(slots=True)
+class Rollout:
+    """One rollout: its header, and each host's state, in the order of the spec."""
+
+    header: Header
+    hosts: dict[str, HostState]
+
+
+class World:
+    """Everything that is so, as far as the journal says."""
+
+    def __init__(self) -> None:
+        self.term = 0
+        self.seq = 0
+        self.last_at = 0.0
+        self.rollouts: dict[str, Rollout] = {}
+        self.records: dict[str, HostRecord] = {}
+        self.observations: dict[str, Observation] = {}
+        self.locking: str | None = None
+        """The rollout whose revision is being locked just now (volatile)."""
+
+    def apply(self, event: e.Event) -> None:
+        """Take one event into account. Raises IllegalTransition, and then nothing has changed."""
+        match event:
+            case e.ControllerStarted():
+                self._restart(event)
+            case e.RolloutRequested():
+                if event.rollout in self.rollouts:
+                    raise IllegalTransition(self.rollouts[event.rollout].header, event)
+                hosts: dict[str, HostState] = {}
+                for plan in event.spec.hosts:
+                    prebuilt = str(plan.source.toplevel) if isinstance(plan.source, Prebuilt) else None
+                    hosts[plan.name] = Pending(Task(None), derivation=prebuilt)
+                self.rollouts[event.rollout] = Rollout(new_header(event), hosts)
+            case e.OutcomeRejected():
+                self._rollout(event)
+            case (
+                e.RolloutStarted()
+                | e.RollingStarted()
+                | e.RevisionLocked()
+                | e.RevisionRefused()
+                | e.WaveRefilled()
+                | e.SoakStarted()
+                | e.WavePassed()
+                | e.RolloutFailing()
+                | e.AbortRequested()
+                | e.RollbackRequested()
+            ):
+                rollout = self._rollout(event)
+                rollout.header = evolve_header(rollout.header, event)
+            case e.RolloutFinished():
+                rollout = self._rollout(event)
+                rollout.header = evolve_header(rollout.header, event)
+                self._learn_good(rollout, event.phase)
+            case _:
+                self._host(event)
+        self.seq += 1
+        self.last_at = max(self.last_at, event.at)
+
+    def active(self) -> Iterator[tuple[str, Rollout]]:
+        """Yield the rollouts that are not final, oldest first."""
+        for name, rollout in self.rollouts.items():
+            if not rollout.header.phase.is_final:
+                yield name, rollout
+
+    def unproven(self) -> Iterator[tuple[str, str]]:
+        """Yield (rollout, host) of every host that is unproven, over all rollouts."""
+        for name, rollout in self.rollouts.items():
+            if rollout.header.phase.is_final:
+                continue
+            for host, state in rollout.hosts.items():
+                if is_unproven(state):
+                    yield name, host
+
+    def record(self, host: str) -> HostRecord:
+        """Return what is recorded of a host; an empty record for one never seen."""
+        return self.records.get(host, HostRecord())
+
+    def observation(self, host: str) -> Observation:
+        """Return the host's volatile observation, making one when there is none."""
+        return self.observations.setdefault(host, Observation())
+
+    def owner(self, host: str) -> str | None:
+        """Return the oldest rollout that is not final and contains the host."""
+        return next((name for name, rollout in self.active() if host in rollout.hosts), None)
+
+    def _rollout(self, event: e.RolloutEvent | e.HostEvent | e.OutcomeRejected) -> Rollout:
+        rollout = self.rollouts.get(event.rollout)
+        if rollout is None:
+            raise IllegalTransition("unknown rollout", event)
+        return rollout
+
+    def _host(self, event: e.HostEvent) -> None:
+        rollout = self._rollout(event)
+        before = rollout.hosts.get(event.host)
+        if before is None:
+            raise IllegalTransition("unknown host", event)
+        after = evolve(before, event)
+        record = _record_after(self.record(event.host), after, event)
+        rollout.hosts[event.host] = after
+        rollout.header = replace(rollout.header, progress_at=event.at)
+        self.records[event.host] = record
+        if type(after) is not type(before):
+            # A step begins: what was seen in the last one proves nothing about this one.
+            self.observations.pop(event.host, None)
+
+    def _restart(self, event: e.ControllerStarted) -> None:
+        if event.term <= self.term:
+            raise IllegalTransition(f"term {self.term}", event)
+        self.term = event.term
+        self.observations.clear()
+        self.locking = None
+        for _name, rollout in self.active():
+            rollout.header = replace(rollout.header, progress_at=rollout.header.progress_at + event.away_s)
+            for host, state in rollout.hosts.items():
+                rollout.hosts[host] = after_restart(state, event.at, event.away_s)
+
+    def _learn_good(self, rollout: Rollout, phase: e.Phase) -> None:
+        if phase not in (e.Phase.SUCCEEDED, e.Phase.INCOMPLETE):
+            return
+        for host, state in rollout.hosts.items():
+            if not isinstance(state, Committed | Current) or state.unhealthy or state.task.to is None:
+                continue
+            record, good = self.record(host), state.task.to
+            before = record.last_good if record.last_good != good else record.good_before
+            if rollout.header.spec.kind is Kind.ROLLBACK:
+                before = None  # what was there before is what people wanted to leave
+            self.records[host] = replace(record, last_good=good, good_before=before, wanted=good, left=good)
+
+
+def _record_after(record: HostRecord, state: HostState, event: e.HostEvent) -> HostRecord:
+    """What a host's record becomes with its new state."""
+    to = state.task.to
+    match state, event:
+        case Switching(), e.TrialIntended():
+            return replace(
+                record,
+                wanted=to,
+                last_good=record.last_good or event.old,
+                machine_id=record.machine_id or event.machine_id,
+            )
+        case Current(), e.FoundCurrent():
+            return replace(record, wanted=to, left=to, machine_id=record.machine_id or event.machine_id)
+        case Committed() | RolledBack(), _ if not isinstance(event, e.HostUnhealthy):
+            return replace(record, wanted=to, left=to)
+        case Reverted(), _:
+            return replace(record, wanted=record.left or record.last_good, left=record.left or record.last_good)
+        case _:
+            return record
