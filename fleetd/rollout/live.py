@@ -1,0 +1,173 @@
+"""Hosts that an activation holds: settle what is in doubt, keep trials alive, commit or take back."""
+
+from __future__ import annotations
+
+from fleetd.model.check import Check
+from fleetd.model.duration import format_duration
+from fleetd.model.policy import RollbackScope
+from fleetd.rollout import events as e
+from fleetd.rollout import timing
+from fleetd.rollout.decision import Draft, Extend, ProbeRound
+from fleetd.rollout.health import is_proven, lasting_failures, not_passing
+from fleetd.rollout.spec import HostPlan
+from fleetd.rollout.states import (
+    Committed,
+    Current,
+    Direction,
+    LiveState,
+    Trial,
+)
+from fleetd.rollout.world import Rollout
+
+
+def plan_live(draft: Draft, name: str, rollout: Rollout) -> None:
+    """Plan for every unproven host of a rollout, whatever the rollout's phase is."""
+    for plan in rollout.header.spec.hosts:
+        state = rollout.hosts[plan.name]
+        if isinstance(state, LiveState):
+            _plan_host(draft, name, rollout, plan, state)
+
+
+def _plan_host(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: LiveState) -> None:
+    live, now, spec = state.live, draft.now, rollout.header.spec
+    if live.flight is not None and live.flight.fence.term == draft.world.term and now < live.flight.deadline:
+        draft.wake(live.flight.deadline)
+        return
+    doubtful = live.lost_since is not None or live.flight is not None or not isinstance(state, Trial)
+    if not doubtful and isinstance(state, Trial):
+        _plan_trial(draft, name, rollout, plan, state)
+        return
+    give_up_at = live.armed_at + timing.give_up_after_s(spec)
+    if live.lost_since is not None and now >= give_up_at:
+        waited = format_duration(round(now - live.lost_since))
+        reason = f"no answer for {waited}, long after its guard must have fired"
+        draft.add(e.HostGivenUp(now, name, plan.name, reason))
+        return
+    if now < live.retry_at:
+        draft.wake(live.retry_at)
+        return
+    if draft.take("order"):
+        deadline = now + timing.settle_deadline_s(spec)
+        draft.add(e.SettleIntended(now, name, plan.name, draft.fence(), deadline))
+        draft.wake(deadline)
+
+
+def _plan_trial(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> None:
+    spec, now, host = rollout.header.spec, draft.now, plan.name
+    reason = _why_revert(draft, rollout, plan, state)
+    if reason:
+        if draft.take("order"):
+            deadline = now + timing.revert_deadline_s(spec)
+            draft.add(e.RevertIntended(now, name, host, draft.fence(), deadline, reason))
+            draft.wake(deadline)
+        return
+    checks, required = spec.checks_of(plan), required_checks(rollout, plan, state.live.passed_before)
+    health = draft.world.observation(host).health
+    if is_proven(health, required, checks, spec.policy.min_healthy_s) and draft.take("order"):
+        deadline = now + timing.commit_deadline_s(spec)
+        draft.add(e.CommitIntended(now, name, host, draft.fence(), deadline))
+        draft.wake(deadline)
+        return
+    draft.wake(state.since + spec.policy.healthy_deadline_s)
+    _keep_alive(draft, name, rollout, plan, state)
+    _probe_trial(draft, name, rollout, plan, state)
+
+
+def _why_revert(draft: Draft, rollout: Rollout, plan: HostPlan, state: Trial) -> str:
+    """Return why a trial must end now; empty while it may go on."""
+    header = rollout.header
+    if state.failed:
+        return state.failed
+    if state.task.direction is Direction.DEPLOY:
+        if header.aborted is not None:
+            return f"aborted by {header.aborted.by}"
+        failing = header.failing
+        if failing is not None and failing.take_back:
+            if failing.whole or header.spec.policy.rollback_scope is not RollbackScope.HOST:
+                return f"the rollout is taken back: {failing.reason}"
+    if draft.now < state.since + header.spec.policy.healthy_deadline_s:
+        return ""
+    required = required_checks(rollout, plan, state.live.passed_before)
+    missing = not_passing(draft.world.observation(plan.name).health, required)
+    deadline = format_duration(header.spec.policy.healthy_deadline_s)
+    return f"not healthy within {deadline}: {'; '.join(missing) or 'not for long enough'}"
+
+
+def _keep_alive(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> None:
+    """Extend the guard's deadline every third of the silence that a trial survives."""
+    seen, spec = draft.world.observation(plan.name), rollout.header.spec
+    due = max(seen.extended_at, state.since) + timing.extend_every_s(spec)
+    if seen.extending:
+        return
+    if draft.now < due:
+        draft.wake(due)
+        return
+    # No slot is asked for: a renewal must never wait behind other work.
+    draft.ask(Extend(name, plan.name, state.task.attempt, state.live.fence, timing.order_times(spec)))
+
+
+def _probe_trial(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> None:
+    spec = rollout.header.spec
+    checks = spec.checks_of(plan)
+    builtin = timing.builtin_of(spec)
+    required = required_checks(rollout, plan, state.live.passed_before)
+    ask_round(draft, name, plan, checks, builtin, required, state, timing.trial_interval_s(checks))
+
+
+def required_checks(rollout: Rollout, plan: HostPlan, passed_before: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the checks that count: the built-in ones, and those that passed before the switch."""
+    spec = rollout.header.spec
+    own = tuple(check.name for check in spec.checks_of(plan) if check.name in passed_before)
+    return timing.builtin_of(spec) + own
+
+
+def ask_round(
+    draft: Draft,
+    name: str,
+    plan: HostPlan,
+    checks: tuple[Check, ...],
+    builtin: tuple[str, ...],
+    required: tuple[str, ...],
+    state: Trial | Committed | Current,
+    interval_s: float,
+) -> None:
+    """Ask for a round of checks when one is due and none is under way."""
+    seen = draft.world.observation(plan.name)
+    if seen.asking:
+        return
+    if draft.now < seen.next_round_at:
+        draft.wake(seen.next_round_at)
+        return
+    to = state.task.to
+    if to is None or not draft.take("probe"):
+        return
+    # In trial the boot default is still the old system; afterwards it must be the new one.
+    boot_default = state.live.old if isinstance(state, Trial) else to
+    names = tuple(check.name for check in checks)
+    draft.ask(ProbeRound(name, plan.name, names, builtin, required, to, boot_default, interval_s))
+
+
+def plan_soak(draft: Draft, name: str, rollout: Rollout) -> None:
+    """Keep checking every host that was committed, in every wave, until the rollout ends."""
+    spec = rollout.header.spec
+    builtin = timing.builtin_of(spec, timing.SOAK_BUILT_IN)
+    for plan in spec.hosts:
+        state = rollout.hosts[plan.name]
+        if not isinstance(state, Committed | Current) or state.unhealthy:
+            continue
+        checks = spec.checks_of(plan)
+        required = soak_required(rollout, plan, state)
+        failures = lasting_failures(draft.world.observation(plan.name).health, required, checks)
+        if failures:
+            draft.add(e.HostUnhealthy(draft.now, name, plan.name, "; ".join(failures)))
+            continue
+        on_host = builtin if isinstance(state, Committed) else tuple(word for word in builtin if word == "login")
+        ask_round(draft, name, plan, checks, on_host, required, state, timing.soak_interval_s(checks))
+
+
+def soak_required(rollout: Rollout, plan: HostPlan, state: Committed | Current) -> tuple[str, ...]:
+    """Return the checks that count in a soak; a host that was not switched by us has no baseline of units."""
+    spec = rollout.header.spec
+    words = timing.SOAK_BUILT_IN if isinstance(state, Committed) else ("login",)
+    own = tuple(check.name for check in spec.checks_of(plan) if check.name in state.passed_before)
+    return timing.builtin_of(spec, words) + own

@@ -1,0 +1,55 @@
+"""``plan(world, capacity, now)``: what should happen next. Pure, synchronous, the same for the same inputs.
+
+Order is priority: hosts in doubt first, then trials that must be kept alive, ended or committed, then rollbacks, then
+whatever may start. Everything that waits says when to look again.
+"""
+
+from __future__ import annotations
+
+from fleetd.rollout import events as e
+from fleetd.rollout.decision import Capacity, Decision, Draft
+from fleetd.rollout.gates import judge_budgets, move_waves, plan_ending, plan_preparation
+from fleetd.rollout.live import plan_live, plan_soak
+from fleetd.rollout.starting import plan_rollbacks, plan_starts
+from fleetd.rollout.world import Rollout, World
+
+
+def plan(world: World, capacity: Capacity, now: float) -> Decision:
+    """Return the next decision. Nothing is decided twice: a host in flight is left alone until its deadline."""
+    draft = Draft.of(world, capacity, now)
+    active = list(world.active())
+    for name, rollout in active:
+        plan_live(draft, name, rollout)
+    for name, rollout in active:
+        plan_rollbacks(draft, name, rollout)
+    for name, rollout in active:
+        _plan_rollout(draft, name, rollout)
+    return draft.done()
+
+
+def _plan_rollout(draft: Draft, name: str, rollout: Rollout) -> None:
+    header = rollout.header
+    if header.phase is e.Phase.PENDING:
+        _plan_queued(draft, name, rollout)
+        return
+    if header.starts_nothing:
+        plan_ending(draft, name, rollout)
+        return
+    if header.phase is e.Phase.EVALUATING:
+        plan_preparation(draft, name, rollout)
+        return
+    if judge_budgets(draft, name, rollout):
+        return
+    plan_soak(draft, name, rollout)
+    if move_waves(draft, name, rollout):
+        return
+    plan_starts(draft, name, rollout)
+
+
+def _plan_queued(draft: Draft, name: str, rollout: Rollout) -> None:
+    """Start a rollout once no earlier one holds any of its hosts."""
+    if rollout.header.starts_nothing:
+        plan_ending(draft, name, rollout)
+        return
+    if all(draft.world.owner(host) == name for host in rollout.hosts):
+        draft.add(e.RolloutStarted(draft.now, name))

@@ -1,0 +1,203 @@
+"""Starting hosts: who is next in the released wave, who may, and what is asked before anything is done."""
+
+from __future__ import annotations
+
+from fleetd.model.facts import UNREADABLE, HelperState, HostFacts
+from fleetd.model.policy import OnDrift, Unreachable
+from fleetd.model.store_path import StorePath, parse_store_path
+from fleetd.rollout import events as e
+from fleetd.rollout import timing
+from fleetd.rollout.decision import Draft, Inspect
+from fleetd.rollout.health import passed
+from fleetd.rollout.spec import HostPlan
+from fleetd.rollout.states import Copied, Direction, Pending, Stranded, is_evidence
+from fleetd.rollout.world import HostRecord, Rollout
+
+INSPECTIONS = 2
+"""A host counts as out of reach when it did not answer twice: one lost packet is no reason to pass it over."""
+
+INSPECT_AGAIN_S = 2.0
+"""Between two tries to reach a host that is to be started."""
+
+COPIES = 3
+"""A copy that was cut goes on where it stopped; after three cuts the host is as good as out of reach."""
+
+ROLLBACKS_STRANDED = 2
+"""When a second host is unwell on its old system too, the revision was not the cause: a person is needed."""
+
+_BUSY_STATES = (
+    HelperState.SWITCHING,
+    HelperState.TRIAL,
+    HelperState.COMMITTING,
+    HelperState.UNDOING,
+    HelperState.REVERTING,
+)
+
+
+def plan_starts(draft: Draft, name: str, rollout: Rollout) -> None:
+    """Plan copies and trials for the hosts of the released wave."""
+    header = rollout.header
+    if header.phase is not e.Phase.ROLLING or header.wave >= len(header.waves):
+        return
+    plans = {plan.name: plan for plan in header.spec.hosts}
+    for host in header.waves[header.wave].hosts:
+        state = rollout.hosts[host]
+        if isinstance(state, Pending) and state.flight is None and state.task.to is not None:
+            _plan_pending(draft, name, rollout, plans[host], state)
+        elif isinstance(state, Copied):
+            _plan_copied(draft, name, rollout, plans[host], state)
+
+
+def plan_rollbacks(draft: Draft, name: str, rollout: Rollout) -> None:
+    """Plan the trials that take committed hosts back; no wave, soak or window is in their way."""
+    stranded = sum(
+        1
+        for state in rollout.hosts.values()
+        if isinstance(state, Stranded) and state.task.direction is Direction.ROLLBACK
+    )
+    for plan in rollout.header.spec.hosts:
+        state = rollout.hosts[plan.name]
+        if state.task.direction is not Direction.ROLLBACK or not isinstance(state, Copied | Pending):
+            continue
+        if stranded >= ROLLBACKS_STRANDED:
+            reason = "two hosts are unwell on their old system too: the revision is not the cause"
+            draft.add(e.HostFailed(draft.now, name, plan.name, "needs-operator", reason))
+        elif isinstance(state, Copied):
+            _plan_copied(draft, name, rollout, plan, state)
+        elif state.task.to is not None and state.flight is None:
+            _copy(draft, name, plan)
+
+
+def _plan_pending(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Pending) -> None:
+    if draft.now < state.retry_at:
+        draft.wake(state.retry_at)
+        return
+    if state.copies_failed >= COPIES:
+        _pass_over(draft, name, rollout, plan, f"the copy was cut {state.copies_failed} times")
+        return
+    facts = _inspected(draft, name, rollout, plan, since=0.0)
+    if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):
+        return
+    _copy(draft, name, plan)
+
+
+def _copy(draft: Draft, name: str, plan: HostPlan) -> None:
+    if draft.take("copy"):
+        deadline = draft.now + timing.COPY_TIMEOUT_S
+        draft.add(e.CopyIntended(draft.now, name, plan.name, draft.fence(), deadline))
+
+
+def _plan_copied(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Copied) -> None:
+    if draft.now < state.retry_at:
+        draft.wake(state.retry_at)
+        return
+    if not _may_start(draft, rollout, plan, state.task.direction):
+        return
+    facts = _inspected(draft, name, rollout, plan, since=state.at)
+    if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):
+        return
+    if not draft.take("order"):
+        return
+    seen, spec = draft.world.observation(plan.name), rollout.header.spec
+    baseline = passed(seen.baseline) if state.task.baseline is None else state.task.baseline
+    deadline = draft.now + timing.trial_deadline_s(spec)
+    old = old_system(facts, state.task.to)
+    draft.add(
+        e.TrialIntended(
+            draft.now, name, plan.name, draft.fence(), deadline, parse_store_path(old), facts.machine_id, baseline
+        )
+    )
+    draft.count_unproven(rollout, plan.name)
+    draft.wake(deadline)
+
+
+def old_system(facts: HostFacts, to: StorePath | None) -> str:
+    """Return the system to go back to: what runs, or, when the new one runs already, the boot default."""
+    if facts.current == to and facts.boot_default not in (UNREADABLE, ""):
+        return facts.boot_default
+    return facts.current
+
+
+def _may_start(draft: Draft, rollout: Rollout, plan: HostPlan, direction: Direction) -> bool:
+    """Whether one more host may become unproven: promise 2, and the first host alone."""
+    spec, policy, total = rollout.header.spec, rollout.header.spec.policy, len(rollout.hosts)
+    if direction is Direction.ROLLBACK:
+        limit = policy.rollback_max_parallel.rounded_down(total)
+    else:
+        limit = policy.max_parallel.rounded_down(total)
+        if not any(is_evidence(state) for state in rollout.hosts.values()):
+            limit = 1
+    if draft.unproven >= min(limit, policy.max_unproven):
+        return False
+    if any(host in draft.unproven_hosts for host in plan.depends_on):
+        return False
+    if any(plan.name in other.depends_on for other in spec.hosts if other.name in draft.unproven_hosts):
+        return False
+    domains = draft.unproven_domains
+    return plan.domain in domains or len(domains) < policy.max_domains
+
+
+def _inspected(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, *, since: float) -> HostFacts | None:
+    """Return facts that are newer than ``since``, or ask for them and return None."""
+    seen = draft.world.observation(plan.name)
+    if seen.asking:
+        return None
+    if seen.inspected_at is not None and seen.inspected_at >= since and seen.facts is not None:
+        return seen.facts
+    if seen.failures >= INSPECTIONS:
+        _pass_over(draft, name, rollout, plan, seen.unreachable)
+        return None
+    if seen.failures and draft.now < seen.next_round_at:
+        draft.wake(seen.next_round_at)
+        return None
+    if draft.take("probe"):
+        checks = tuple(check.name for check in rollout.header.spec.checks_of(plan))
+        draft.ask(Inspect(name, plan.name, checks))
+    return None
+
+
+def _pass_over(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, reason: str) -> None:
+    """Defer a host that is out of reach, or fail it where the policy says so."""
+    fails = rollout.header.spec.policy.unreachable is Unreachable.FAIL
+    going_back = rollout.hosts[plan.name].task.direction is Direction.ROLLBACK
+    if fails or going_back:
+        draft.add(e.HostFailed(draft.now, name, plan.name, "unreachable", reason))
+    else:
+        draft.add(e.HostDeferred(draft.now, name, plan.name, "unreachable", reason))
+
+
+def _is_settled_by(
+    draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Pending | Copied, facts: HostFacts
+) -> bool:
+    """Decide what the facts alone decide: nothing to do, or blocked. Returns whether they did."""
+    seen, to, now = draft.world.observation(plan.name), state.task.to, draft.now
+    if facts.current == to and facts.profile == to and facts.boot_default in (to, UNREADABLE):
+        draft.add(e.FoundCurrent(now, name, plan.name, facts.machine_id, passed(seen.baseline)))
+        return True
+    blocked = _blocked(rollout, draft.world.record(plan.name), facts, to)
+    if blocked is None:
+        return False
+    kind, reason = blocked
+    if state.task.direction is Direction.ROLLBACK:
+        draft.add(e.HostFailed(now, name, plan.name, kind, reason))
+    else:
+        draft.add(e.HostDeferred(now, name, plan.name, kind, reason))
+    return True
+
+
+def _blocked(rollout: Rollout, record: HostRecord, facts: HostFacts, to: StorePath | None) -> tuple[str, str] | None:
+    """Return why a host must not be touched, as (word for machines, sentence for people)."""
+    if record.machine_id and facts.machine_id != record.machine_id:
+        return (
+            "wrong-host",
+            f"its machine-id is {facts.machine_id}, and was {record.machine_id} when it was last deployed",
+        )
+    if facts.state in _BUSY_STATES:
+        return "unsettled", f"activation {facts.id} of an earlier controller is still in state {facts.state}"
+    drifted = record.left is not None and facts.current not in (record.left, to)
+    if drifted and rollout.header.spec.policy.on_drift is OnDrift.BLOCK:
+        return (
+            "drifted",
+            f"it runs {facts.current}, and fleetd last left {record.left} there; on_drift = adopt takes it as it is",
+        )
+    return None

@@ -1,0 +1,83 @@
+"""Deadlines of effects, from a rollout's policy. Letters as in ``model.policy``; everything in seconds."""
+
+from __future__ import annotations
+
+import math
+
+from fleetd.model.check import BUILT_IN_CHECKS, BUILT_IN_INTERVAL_S, Check
+from fleetd.model.order import OrderTimes
+from fleetd.model.policy import STOP_SWITCH_S, slowest_proof_s
+from fleetd.rollout.spec import RolloutSpec
+
+EVALUATE_TIMEOUT_S = 1800.0
+"""A NixOS evaluation takes a minute at most; half an hour means that it hangs."""
+
+BUILD_TIMEOUT_S = 4 * 3600.0
+"""A kernel and a browser built from source on a small machine still fit."""
+
+COPY_TIMEOUT_S = 2 * 3600.0
+"""A first closure of several GB over a slow line."""
+
+GIVE_UP_MARGIN_S = 600.0
+"""How much longer than its guard could possibly take an unknown host keeps its slot (architecture notes, 6)."""
+
+SOAK_BUILT_IN = ("login", "units", "route")
+"""The built-in checks that go on after the commit; the others were part of proving it."""
+
+
+def order_times(spec: RolloutSpec) -> OrderTimes:
+    """Return the times that go with a trial and cannot be changed later; whole seconds, rounded up."""
+    policy = spec.policy
+    return OrderTimes(
+        switch_timeout_s=math.ceil(policy.switch_timeout_s),
+        contact_timeout_s=math.ceil(policy.contact_timeout_s),
+        cap_s=math.ceil(policy.cap_s(slowest_proof_s(spec.checks))),
+        commit_timeout_s=math.ceil(policy.commit_timeout_s),
+        revert_timeout_s=math.ceil(policy.revert_timeout_s),
+    )
+
+
+def trial_deadline_s(spec: RolloutSpec) -> float:
+    """How long a trial order and its switch may take until the outcome counts as unknown."""
+    return spec.policy.switch_timeout_s + STOP_SWITCH_S + 2 * spec.contact_s
+
+
+def commit_deadline_s(spec: RolloutSpec) -> float:
+    """How long a commit may take until its outcome counts as unknown."""
+    return spec.policy.commit_timeout_s + 2 * spec.contact_s
+
+
+def revert_deadline_s(spec: RolloutSpec) -> float:
+    """How long a revert may take until its outcome counts as unknown."""
+    return STOP_SWITCH_S + spec.policy.revert_timeout_s + 2 * spec.contact_s
+
+
+def settle_deadline_s(spec: RolloutSpec) -> float:
+    """How long a settle may take until it is sent again."""
+    return 2 * spec.contact_s
+
+
+def give_up_after_s(spec: RolloutSpec) -> float:
+    """How long after arming an unknown host is given up: by then its guard has fired long ago."""
+    policy = spec.policy
+    return policy.cap_s(slowest_proof_s(spec.checks)) + policy.revert_timeout_s + GIVE_UP_MARGIN_S
+
+
+def extend_every_s(spec: RolloutSpec) -> float:
+    """A third of the longest silence that a trial survives: two extends may be lost."""
+    return spec.policy.contact_timeout_s / 3
+
+
+def trial_interval_s(checks: tuple[Check, ...]) -> float:
+    """How often a host in trial is asked: as often as its most frequent check."""
+    return min((check.interval_s for check in checks), default=BUILT_IN_INTERVAL_S)
+
+
+def soak_interval_s(checks: tuple[Check, ...]) -> float:
+    """How often a host in soak is asked."""
+    return min((check.soak_interval_s for check in checks), default=30.0)
+
+
+def builtin_of(spec: RolloutSpec, names: tuple[str, ...] = BUILT_IN_CHECKS) -> tuple[str, ...]:
+    """Return the built-in checks that are on."""
+    return tuple(name for name in names if name not in spec.policy.builtin_off)
