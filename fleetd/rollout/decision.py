@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fleetd.model.fence import Fence
-from fleetd.model.order import OrderTimes
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
+from fleetd.rollout.states import Direction
 from fleetd.rollout.world import Rollout, World
 
 
@@ -60,8 +60,8 @@ class Extend:
     rollout: str
     host: str
     attempt: int
+    direction: Direction
     fence: Fence
-    times: OrderTimes
 
 
 @dataclass(frozen=True, slots=True)

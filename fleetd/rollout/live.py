@@ -82,9 +82,9 @@ def _why_revert(draft: Draft, rollout: Rollout, plan: HostPlan, state: Trial) ->
         if header.aborted is not None:
             return f"aborted by {header.aborted.by}"
         failing = header.failing
-        if failing is not None and failing.take_back:
-            if failing.whole or header.spec.policy.rollback_scope is not RollbackScope.HOST:
-                return f"the rollout is taken back: {failing.reason}"
+        beyond_host = header.spec.policy.rollback_scope is not RollbackScope.HOST
+        if failing is not None and failing.take_back and (failing.whole or beyond_host):
+            return f"the rollout is taken back: {failing.reason}"
     if draft.now < state.since + header.spec.policy.healthy_deadline_s:
         return ""
     required = required_checks(rollout, plan, state.live.passed_before)
@@ -103,7 +103,7 @@ def _keep_alive(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state
         draft.wake(due)
         return
     # No slot is asked for: a renewal must never wait behind other work.
-    draft.ask(Extend(name, plan.name, state.task.attempt, state.live.fence, timing.order_times(spec)))
+    draft.ask(Extend(name, plan.name, state.task.attempt, state.task.direction, state.live.fence))
 
 
 def _probe_trial(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> None:

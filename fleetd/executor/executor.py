@@ -1,0 +1,193 @@
+"""Carries out what was decided: one named task per effect, each with a deadline, each ending in one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+
+from fleetd.errors import FleetdError
+from fleetd.executor.on_host import OnHost
+from fleetd.executor.sources import Sources
+from fleetd.model.check import Check
+from fleetd.model.fleet import Fleet, Host
+from fleetd.ports import Clock, Probe, ProbeRequest, Pusher
+from fleetd.rollout import events as e
+from fleetd.rollout.decision import CancelCopy, Capacity, Extend, Inspect, LockRevision, ProbeRound, Question
+from fleetd.rollout.observations import Inspected, LockEnded, Observed, Probed
+from fleetd.rollout.spec import RolloutSpec
+from fleetd.rollout.states import Task
+
+Outcome = e.Event | Observed
+CLOSE_TIMEOUT_S = 10.0
+"""How long ending waits for tasks that were cancelled; their children are killed well before."""
+
+INSPECT_TIMEOUT_S = 60.0
+"""Facts after a restart of dbus take 25 s; twice that and a handshake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An intent with everything it needs, taken from the world when it became durable."""
+
+    intent: e.IntentEvent
+    spec: RolloutSpec
+    task: Task
+    derivation: str | None
+    locked: str | None
+
+
+class Executor:
+    """Owns every task that touches the world for the controller."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        on_host: OnHost,
+        sources: Sources,
+        pusher: Pusher,
+        probe: Probe,
+        fleet: Callable[[], Fleet],
+        limits: Capacity,
+    ) -> None:
+        self._clock = clock
+        self._on_host = on_host
+        self._sources = sources
+        self._pusher = pusher
+        self._probe = probe
+        self._fleet = fleet
+        self._limits = limits
+        self._tasks: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        self.report: Callable[[Outcome], None] = lambda _outcome: None
+        """Where outcomes go; set by the controller before anything is started."""
+        self.progress: dict[str, tuple[int, int]] = {}
+        """Bytes sent and in all, by host, of the copies that are under way."""
+
+    def capacity(self) -> Capacity:
+        """Return the free slots."""
+        used: dict[str, int] = {}
+        for slot, _task in self._tasks.values():
+            used[slot] = used.get(slot, 0) + 1
+        return replace(
+            self._limits,
+            evaluate=self._limits.evaluate - used.get("evaluate", 0),
+            build=self._limits.build - used.get("build", 0),
+            copy=self._limits.copy - used.get("copy", 0),
+            order=self._limits.order - used.get("order", 0),
+            probe=self._limits.probe - used.get("probe", 0),
+        )
+
+    def start(self, job: Job) -> None:
+        """Start the effect of an intent."""
+        intent = job.intent
+        match intent:
+            case e.EvaluateIntended():
+                self._spawn("evaluate", intent, self._sources.evaluate(job.spec, intent, job.locked))
+            case e.BuildIntended():
+                derivation = job.derivation or ""
+                self._spawn("build", intent, self._sources.build(job.spec, intent, derivation, self._host(intent.host)))
+            case e.CopyIntended():
+                self._spawn("copy", intent, self._copy(job, intent))
+            case e.TrialIntended() | e.CommitIntended() | e.RevertIntended() | e.SettleIntended():
+                host = self._host(intent.host)
+                self._spawn("order", intent, self._on_host.carry_out(job.spec, job.task, intent, host))
+
+    def ask(self, question: Question, spec: RolloutSpec) -> None:
+        """Start asking a question."""
+        match question:
+            case LockRevision():
+                self._run("evaluate", f"lock/{question.rollout}", self._lock(question))
+            case Inspect():
+                self._run("probe", f"inspect/{question.host}", self._inspect(question, spec))
+            case ProbeRound():
+                self._run("probe", f"probe/{question.host}", self._round(question, spec))
+            case Extend():
+                task = self._on_host.extend(question, spec, self._host(question.host), self.report)
+                self._run("extend", f"extend/{question.host}", task)
+            case CancelCopy():
+                running = self._tasks.get(f"copy/{question.host}")
+                if running is not None:
+                    running[1].cancel()
+
+    async def close(self) -> None:
+        """Cancel everything and wait, bounded. Orders that were sent are settled by the next start."""
+        tasks = [task for _slot, task in self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
+
+    def _host(self, name: str) -> Host | None:
+        return self._fleet().hosts.get(name)
+
+    def _spawn(self, slot: str, intent: e.IntentEvent, effect: Coroutine[None, None, Outcome]) -> None:
+        async def to_outcome() -> None:
+            self.report(await effect)
+
+        self._run(slot, f"{slot}/{intent.host}", to_outcome())
+
+    def _run(self, slot: str, name: str, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks[name] = (slot, task)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            if self._tasks.get(name, ("", None))[1] is done:
+                del self._tasks[name]
+
+        task.add_done_callback(ended)
+
+    async def _lock(self, question: LockRevision) -> None:
+        self.report(await self._sources.lock(question))
+        self.report(LockEnded(question.rollout))
+
+    async def _copy(self, job: Job, intent: e.CopyIntended) -> Outcome:
+        host, to = self._host(intent.host), job.task.to
+        if host is None or to is None:
+            return self._refused(intent, "unknown-host", f"{intent.host} is no longer in the fleet file")
+
+        def progress(sent: int, total: int) -> None:
+            self.progress[intent.host] = (sent, total)
+
+        try:
+            left_s = max(1.0, intent.deadline - self._clock.now())
+            root = f"{intent.rollout}-next"
+            report = await self._pusher.push(host, to, root=root, progress=progress, timeout_s=left_s)
+        except FleetdError as error:
+            return self._refused(intent, str(getattr(error, "code", error.kind)), str(error))
+        finally:
+            self.progress.pop(intent.host, None)
+        now = self._clock.now()
+        return e.CopyDone(now, intent.rollout, intent.host, intent.fence, report.paths, report.bytes)
+
+    def _refused(self, intent: e.CopyIntended, kind: str, reason: str) -> e.CopyRefused:
+        word = "lost" if kind == "outcome-unknown" else kind
+        return e.CopyRefused(self._clock.now(), intent.rollout, intent.host, intent.fence, word, reason)
+
+    async def _inspect(self, question: Inspect, spec: RolloutSpec) -> None:
+        host = self._host(question.host)
+        if host is None:
+            text = f"{question.host} is no longer in the fleet file"
+            self.report(Inspected(self._clock.now(), question.rollout, question.host, None, (), text))
+            return
+        try:
+            facts = await self._on_host.facts(host, timeout_s=INSPECT_TIMEOUT_S)
+        except FleetdError as error:
+            self.report(Inspected(self._clock.now(), question.rollout, host.name, None, (), str(error)))
+            return
+        request = ProbeRequest(_named(spec, question.checks), (), None, None)
+        results = await self._probe.round(host, request) if question.checks else ()
+        self.report(Inspected(self._clock.now(), question.rollout, host.name, facts, results, ""))
+
+    async def _round(self, question: ProbeRound, spec: RolloutSpec) -> None:
+        host = self._host(question.host)
+        checks = _named(spec, question.checks)
+        request = ProbeRequest(checks, question.builtin, question.expect, question.boot_default)
+        results = await self._probe.round(host, request) if host is not None else ()
+        now = self._clock.now()
+        probed = Probed(now, question.rollout, question.host, results, question.required, question.interval_s)
+        self.report(probed)
+
+
+def _named(spec: RolloutSpec, names: tuple[str, ...]) -> tuple[Check, ...]:
+    return tuple(check for check in spec.checks if check.name in names)

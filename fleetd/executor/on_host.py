@@ -1,0 +1,165 @@
+"""Orders on one host: send once, follow until the host stands still, and say what came of it.
+
+Nothing here repeats an order. After it was sent only ``status`` is asked again, which has no effect, until the
+intent's deadline; what is not known by then is unknown, and the planner settles it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fleetd.errors import FleetdError, HostError, OrderRefused, OutcomeUnknown, Unreachable
+from fleetd.executor.orders import order_for, reported
+from fleetd.model.facts import HostFacts, HostStatus
+from fleetd.model.fleet import Host
+from fleetd.model.order import Order, Verb
+from fleetd.ports import Clock, HostPort, Store
+from fleetd.rollout import events as e
+from fleetd.rollout.decision import Extend
+from fleetd.rollout.observations import Extended
+from fleetd.rollout.spec import RolloutSpec
+from fleetd.rollout.states import Direction, Task
+
+OrderIntent = e.TrialIntended | e.CommitIntended | e.RevertIntended | e.SettleIntended
+
+FOLLOW_EVERY_S = 0.5
+"""How often a moving host is looked at over its open connection: a switch is rarely faster."""
+
+FOLLOW_LOST_S = 2.0
+"""How long to wait before a lost host is looked at again: well within the limits of its sshd."""
+
+_VERBS = {
+    e.TrialIntended: Verb.TRIAL,
+    e.CommitIntended: Verb.COMMIT,
+    e.RevertIntended: Verb.REVERT,
+    e.SettleIntended: Verb.SETTLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    facts: HostFacts
+    at: float
+
+
+class OnHost:
+    """Sends orders and keeps the newest facts of each host, which bind an order to a boot and a machine."""
+
+    def __init__(self, clock: Clock, hosts: HostPort, store: Store) -> None:
+        self._clock = clock
+        self._hosts = hosts
+        self._store = store
+        self._seen: dict[str, _Seen] = {}
+
+    def newest_facts(self, host: str) -> tuple[HostFacts, float] | None:
+        """Return the newest facts of a host with the time they were read, if any were."""
+        seen = self._seen.get(host)
+        return None if seen is None else (seen.facts, seen.at)
+
+    async def facts(self, host: Host, *, timeout_s: float) -> HostFacts:
+        """Ask a host for its facts and keep them. Raises HostError."""
+        facts = await self._hosts.facts(host, timeout_s=timeout_s)
+        self._seen[host.name] = _Seen(facts, self._clock.now())
+        return facts
+
+    async def carry_out(self, spec: RolloutSpec, task: Task, intent: OrderIntent, host: Host | None) -> e.Event:
+        """Send the order of an intent and return its outcome; never raises for what the host or the link does."""
+        at = self._clock.now
+        if host is None:
+            text = f"{intent.host} is no longer in the fleet file"
+            return e.OrderNotSent(at(), intent.rollout, intent.host, intent.fence, text)
+        try:
+            order = await self._order(spec, task, intent, host)
+        except OrderRefused as error:
+            return e.OrderRejected(at(), intent.rollout, host.name, intent.fence, error.code, str(error))
+        except FleetdError as error:
+            # Only facts were asked so far: whatever went wrong, no order left.
+            return e.OrderNotSent(at(), intent.rollout, host.name, intent.fence, str(error))
+        try:
+            fresh = order.verb is Verb.COMMIT
+            status = await self._hosts.order(host, order, timeout_s=spec.contact_s, fresh=fresh)
+        except OrderRefused as error:
+            return e.OrderRejected(at(), intent.rollout, host.name, intent.fence, error.code, str(error))
+        except Unreachable as error:
+            return e.OrderNotSent(at(), intent.rollout, host.name, intent.fence, str(error))
+        except OutcomeUnknown as error:
+            return e.ContactLost(at(), intent.rollout, host.name, intent.fence, str(error))
+        except HostError as error:
+            return e.OrderNotSent(at(), intent.rollout, host.name, intent.fence, str(error))
+        return await self._follow(intent, host, order, status, spec.contact_s)
+
+    async def extend(
+        self, question: Extend, spec: RolloutSpec, host: Host | None, report: Callable[[Extended], None]
+    ) -> None:
+        """Renew a guard's deadline; the outcome is only noted, the guard is what counts."""
+        done = False
+        if host is not None:
+            done = await self._extend(question, spec, host)
+        report(Extended(self._clock.now(), question.rollout, question.host, done))
+
+    async def _extend(self, question: Extend, spec: RolloutSpec, host: Host) -> bool:
+        task = Task(None, question.direction, question.attempt)
+        try:
+            facts, elapsed_s = await self._recent(host, spec)
+            order = order_for(
+                Verb.EXTEND, question.fence, task=task, spec=spec, host=host, facts=facts, elapsed_s=elapsed_s
+            )
+            await self._hosts.order(host, order, timeout_s=spec.contact_s)
+        except FleetdError:
+            await self._clock.sleep(1.0)
+            return False
+        return True
+
+    async def _order(self, spec: RolloutSpec, task: Task, intent: OrderIntent, host: Host) -> Order:
+        """Return the order, bound to facts read just now. Raises OrderRefused where they already forbid it."""
+        facts = await self.facts(host, timeout_s=spec.contact_s)
+        nar_hash = ""
+        if isinstance(intent, e.TrialIntended):
+            if facts.machine_id != intent.machine_id:
+                raise OrderRefused("wrong-host", f"its machine-id is {facts.machine_id}, not {intent.machine_id}")
+            if facts.current not in (intent.old, task.to):
+                raise OrderRefused("drifted", f"it runs {facts.current}, and ran {intent.old} a moment ago")
+            nar_hash = await self._nar_hash(task)
+        return order_for(
+            _VERBS[type(intent)],
+            intent.fence,
+            task=task,
+            spec=spec,
+            host=host,
+            facts=facts,
+            elapsed_s=0.0,
+            nar_hash=nar_hash,
+        )
+
+    async def _nar_hash(self, task: Task) -> str:
+        """Return the toplevel's hash as the control node knows it; empty for a rollback to what only the host has."""
+        if task.to is None or task.direction is Direction.ROLLBACK:
+            return ""
+        closure = await self._store.closure(task.to)
+        return next((info.nar_hash.hex() for info in closure if info.path == task.to), "")
+
+    async def _recent(self, host: Host, spec: RolloutSpec) -> tuple[HostFacts, float]:
+        seen = self._seen.get(host.name)
+        if seen is None:
+            return await self.facts(host, timeout_s=spec.contact_s), 0.0
+        return seen.facts, self._clock.now() - seen.at
+
+    async def _follow(
+        self, intent: OrderIntent, host: Host, order: Order, status: HostStatus, contact_s: float
+    ) -> e.Event:
+        """Ask for the status until the host stands still; over the open connection, else over new ones."""
+        lost = ""
+        while status.state.is_moving or lost:
+            if self._clock.now() >= intent.deadline - contact_s / 2:
+                break
+            await self._clock.sleep(FOLLOW_LOST_S if lost else FOLLOW_EVERY_S)
+            try:
+                status = await self._hosts.status(host, timeout_s=contact_s)
+                lost = ""
+            except FleetdError as error:
+                lost = str(error)
+        now = self._clock.now()
+        if lost:
+            return e.ContactLost(now, intent.rollout, host.name, intent.fence, lost)
+        return reported(now, intent.rollout, host.name, intent.fence, order.id, status)

@@ -1,0 +1,70 @@
+"""Revisions to toplevels: lock, evaluate, build, each ending in one outcome."""
+
+from __future__ import annotations
+
+from fleetd.errors import FleetdError
+from fleetd.model.fleet import FileAttribute, Host, Installable, Prebuilt, ToplevelSource
+from fleetd.ports import Builder, Clock, Store
+from fleetd.rollout import events as e
+from fleetd.rollout.decision import LockRevision
+from fleetd.rollout.spec import RolloutSpec
+
+LOCK_TIMEOUT_S = 300.0
+"""Fetching a repository over a slow line."""
+
+REASON_CHARACTERS = 4000
+"""Nix's own message matters to the person who reads it; a trace of a hundred frames does not."""
+
+
+class Sources:
+    """Asks the builder and the store, and turns what they say into outcomes."""
+
+    def __init__(self, clock: Clock, builder: Builder, store: Store) -> None:
+        self._clock = clock
+        self._builder = builder
+        self._store = store
+
+    async def lock(self, question: LockRevision) -> e.RevisionLocked | e.RevisionRefused:
+        """Find out what a flake reference is now."""
+        try:
+            locked = await self._builder.lock(question.flake, timeout_s=LOCK_TIMEOUT_S)
+        except FleetdError as error:
+            return e.RevisionRefused(self._clock.now(), question.rollout, str(error)[-REASON_CHARACTERS:])
+        return e.RevisionLocked(self._clock.now(), question.rollout, locked)
+
+    async def evaluate(self, spec: RolloutSpec, intent: e.EvaluateIntended, locked: str | None) -> e.Event:
+        """Evaluate one host's toplevel."""
+        plan = next(plan for plan in spec.hosts if plan.name == intent.host)
+        try:
+            left_s = max(1.0, intent.deadline - self._clock.now())
+            source = at_revision(plan.source, spec.flake, locked)
+            derivation = await self._builder.evaluate(intent.host, source, timeout_s=left_s)
+        except FleetdError as error:
+            return self._refused(intent, error)
+        return e.Evaluated(self._clock.now(), intent.rollout, intent.host, intent.fence, derivation)
+
+    async def build(self, spec: RolloutSpec, intent: e.BuildIntended, derivation: str, host: Host | None) -> e.Event:
+        """Build one host's toplevel, keep it alive, and see that it is that host's."""
+        try:
+            if host is None:
+                raise FleetdError(f"{intent.host} is no longer in the fleet file")
+            left_s = max(1.0, intent.deadline - self._clock.now())
+            root = f"{spec.id}/{intent.host}"
+            toplevel = await self._builder.build(derivation, root, timeout_s=left_s)
+            await self._store.check_toplevel(toplevel, host)
+        except FleetdError as error:
+            return self._refused(intent, error)
+        return e.Built(self._clock.now(), intent.rollout, intent.host, intent.fence, toplevel)
+
+    def _refused(self, intent: e.EvaluateIntended | e.BuildIntended, error: FleetdError) -> e.SourceRefused:
+        text = str(error)[-REASON_CHARACTERS:]
+        return e.SourceRefused(self._clock.now(), intent.rollout, intent.host, intent.fence, text)
+
+
+def at_revision(source: ToplevelSource, flake: str | None, locked: str | None) -> ToplevelSource:
+    """Return the source with the rollout's flake replaced by what it was locked to."""
+    match source:
+        case Installable(text) if flake is not None and locked is not None and text.startswith(f"{flake}#"):
+            return Installable(locked + text[len(flake) :])
+        case Installable() | FileAttribute() | Prebuilt():
+            return source

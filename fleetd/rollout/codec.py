@@ -1,0 +1,163 @@
+"""Events as JSON and back: one generic reading of the dataclasses themselves, so that no field can be forgotten.
+
+A union is written with the name of its class under ``is``. Unknown fields in a record are errors, missing ones take
+the dataclass's default: a record of an older release reads as long as fields are only added with defaults.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import cache
+from typing import Any
+
+from fleetd.rollout import events as e
+
+_TAG = "is"
+
+EVENT_KINDS: Mapping[str, type] = {cls.__name__: cls for cls in (*typing.get_args(e.Event),) if isinstance(cls, type)}
+"""Every kind of record by its name."""
+
+_COLUMNS = ("at", "rollout", "host")
+"""What a record keeps in columns of its own."""
+
+
+class CodecError(ValueError):
+    """A record does not describe an event; the text names the field."""
+
+
+def encode_event(event: e.Event) -> tuple[str, str, str, dict[str, object]]:
+    """Return (kind, rollout, host, data)."""
+    data = {
+        field.name: _encode(getattr(event, field.name))
+        for field in dataclasses.fields(event)
+        if field.name not in _COLUMNS
+    }
+    return type(event).__name__, str(getattr(event, "rollout", "")), str(getattr(event, "host", "")), data
+
+
+def decode_event(kind: str, at: float, rollout: str, host: str, data: Mapping[str, object]) -> e.Event:
+    """Return the event of a record. Raises CodecError naming what is wrong."""
+    cls = EVENT_KINDS.get(kind)
+    if cls is None:
+        raise CodecError(f"unknown kind of record {kind!r}: written by a newer release?")
+    names = {field.name for field in dataclasses.fields(cls)}
+    columns = {"at": at, "rollout": rollout, "host": host}
+    whole = {**data, **{name: value for name, value in columns.items() if name in names}}
+    event: e.Event = _reader(cls)(whole, kind)
+    return event
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {_TAG: type(value).__name__, **fields}
+    if isinstance(value, tuple):
+        return [_encode(item) for item in value]
+    return value
+
+
+Reader = Callable[[Any, str], Any]
+
+
+@cache
+def _reader(hint: Any) -> Reader:
+    """Return a function that reads one type; built once per type."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _union_reader(typing.get_args(hint))
+    if origin is tuple:
+        return _tuple_reader(typing.get_args(hint)[0])
+    if isinstance(hint, typing.NewType):
+        return _reader(hint.__supertype__)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _enum_reader(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _class_reader(hint)
+    return _plain_reader(hint)
+
+
+def _plain_reader(hint: Any) -> Reader:
+    accepted = (int, float) if hint is float else hint
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, accepted) or (hint is not bool and isinstance(value, bool)):
+            raise CodecError(f"{where}: expected {hint.__name__}, found {value!r}"[:300])
+        return value
+
+    return read
+
+
+def _enum_reader(hint: type[Enum]) -> Reader:
+    def read(value: Any, where: str) -> Any:
+        try:
+            return hint(value)
+        except ValueError as error:
+            raise CodecError(f"{where}: {error}") from error
+
+    return read
+
+
+def _tuple_reader(item: Any) -> Reader:
+    read_item = _reader(item)
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, list):
+            raise CodecError(f"{where}: expected a list")
+        return tuple(read_item(entry, f"{where}[{index}]") for index, entry in enumerate(value))
+
+    return read
+
+
+def _union_reader(options: tuple[Any, ...]) -> Reader:
+    classes = {
+        option.__name__: _reader(option)
+        for option in options
+        if isinstance(option, type) and dataclasses.is_dataclass(option)
+    }
+    plain = [_reader(option) for option in options if not dataclasses.is_dataclass(option) and option is not type(None)]
+    may_be_none = type(None) in options
+
+    def read(value: Any, where: str) -> Any:
+        if value is None and may_be_none:
+            return None
+        if isinstance(value, dict) and classes:
+            reader = classes.get(str(value.get(_TAG)))
+            if reader is None:
+                raise CodecError(f"{where}: unknown kind {value.get(_TAG)!r}")
+            return reader(value, where)
+        for reader in plain:
+            try:
+                return reader(value, where)
+            except CodecError:
+                continue
+        raise CodecError(f"{where}: {value!r} fits nothing that is allowed here"[:300])
+
+    return read
+
+
+def _class_reader(hint: type) -> Reader:
+    hints = typing.get_type_hints(hint)
+    fields = {field.name: field for field in dataclasses.fields(hint)}
+    readers = {name: _reader(hints[name]) for name in fields}
+    required = {
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            raise CodecError(f"{where}: expected an object")
+        given = {name: entry for name, entry in value.items() if name != _TAG}
+        unknown, missing = sorted(given.keys() - fields.keys()), sorted(required - given.keys())
+        if unknown or missing:
+            raise CodecError(f"{where}: unknown fields {unknown}, missing fields {missing}")
+        return hint(**{name: readers[name](entry, f"{where}.{name}") for name, entry in given.items()})
+
+    return read
