@@ -1,0 +1,45 @@
+"""Puts a first system on a host before it boots: store, profile, boot entries, and what boots from them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.host import LabHost
+from lab.run import run
+from lab.system import DIRECTORY, System, build
+
+STAGE_2 = DIRECTORY / "tools/stage-2.sh"
+
+
+def seed_with(system_of: Callable[[LabHost], System]) -> Callable[[LabHost], None]:
+    """Return a seed that gives each host the system that ``system_of`` says."""
+
+    def seed(host: LabHost) -> None:
+        seed_host(host.root, build(system_of(host)))
+
+    return seed
+
+
+def seed_host(root: Path, toplevel: str) -> None:
+    """Make ``toplevel`` the system of a host that is powered off: valid in its store, profile, boot default."""
+    run("nix-store", "--realise", toplevel, check=False)
+    features = ("--extra-experimental-features", "nix-command")
+    run("nix", *features, "copy", "--no-check-sigs", "--to", f"local?root={root}", toplevel, timeout_s=60)
+    profiles = root / "nix/var/nix/profiles"
+    profiles.mkdir(parents=True, exist_ok=True)
+    (profiles / "system-1-link").symlink_to(toplevel)
+    (profiles / "system").symlink_to("system-1-link")
+    (root / "etc/NIXOS").touch()
+    (root / "boot").mkdir(exist_ok=True)
+    systemd = root / "usr/lib/systemd"
+    (systemd / "real").mkdir()
+    shutil.move(systemd / "systemd", systemd / "real/systemd")
+    shutil.copy(STAGE_2, systemd / "systemd")
+    (systemd / "systemd").chmod(0o755)
+    # Debian's own sshd gives way to the generation's.
+    for name in ("ssh.service", "ssh.socket", "sshd.service"):
+        for link in (root / "etc/systemd/system").glob(f"**/{name}"):
+            link.unlink()
+    run("chroot", root, "/bin/bash", f"{toplevel}/boot-loader", toplevel)
