@@ -13,6 +13,7 @@ from fleetd.errors import FleetdError, HostError, OrderRefused, OutcomeUnknown, 
 from fleetd.executor.orders import order_for, reported
 from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Host
+from fleetd.model.nix32 import nix32
 from fleetd.model.order import Order, Verb
 from fleetd.ports import Clock, HostPort, Store
 from fleetd.rollout import events as e
@@ -137,7 +138,7 @@ class OnHost:
         if task.to is None or task.direction is Direction.ROLLBACK:
             return ""
         closure = await self._store.closure(task.to)
-        return next((info.nar_hash.hex() for info in closure if info.path == task.to), "")
+        return next((f"sha256:{nix32(info.nar_hash)}" for info in closure if info.path == task.to), "")
 
     async def _recent(self, host: Host, spec: RolloutSpec) -> tuple[HostFacts, float]:
         seen = self._seen.get(host.name)

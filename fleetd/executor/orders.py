@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleetd.model.facts import HostFacts, HostStatus, Verdict
 from fleetd.model.fence import Fence
-from fleetd.model.fleet import Host
+from fleetd.model.fleet import BootKind, Host
 from fleetd.model.order import Order, Verb
 from fleetd.rollout import events as e
 from fleetd.rollout.spec import RolloutSpec
@@ -55,6 +55,7 @@ def order_for(
         times=order_times(spec) if verb in (Verb.TRIAL, Verb.EXTEND) else None,
         last_resort=spec.policy.last_resort.value,
         unattended_boot=host.unattended_boot,
+        boot_external=host.boot is BootKind.EXTERNAL,
         ignore_units=host.ignore_units,
     )
 

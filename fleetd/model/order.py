@@ -53,4 +53,5 @@ class Order:
     times: OrderTimes | None = None
     last_resort: str = "none"
     unattended_boot: bool = True
+    boot_external: bool = False
     ignore_units: tuple[str, ...] = ()
