@@ -1,0 +1,146 @@
+"""Byte channels over asyncssh: one command, or one forwarded TCP connection, as bytes both ways."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncssh
+
+from fleetd.errors import OutcomeUnknown
+
+STDERR_TAIL_BYTES = 64 * 1024
+"""Errors of the serve protocol are text on stderr; a megabyte of warnings is not kept."""
+
+CLOSE_TIMEOUT_S = 5.0
+"""Waiting for a dead peer to acknowledge a close can last for ever (asyncssh issues 628 and 730)."""
+
+LINK_ERRORS = (asyncssh.Error, OSError)
+"""What asyncssh raises when a link dies under a read or write."""
+
+
+class CommandChannel:
+    """A running command on a host."""
+
+    def __init__(self, process: asyncssh.SSHClientProcess[bytes], name: str) -> None:
+        self._process = process
+        self._tail = b""
+        self._drain_task = asyncio.get_running_loop().create_task(self._keep_tail(), name=f"stderr of {name}")
+        self._name = name
+
+    async def _keep_tail(self) -> None:
+        """Always read stderr: a server whose stderr is full stands still."""
+        try:
+            while piece := await self._process.stderr.read(16 * 1024):
+                self._tail = (self._tail + piece)[-STDERR_TAIL_BYTES:]
+        except LINK_ERRORS:
+            return
+
+    async def read(self, most: int) -> bytes:
+        """Return 1 to ``most`` bytes, or ``b""`` at the end. Raises OutcomeUnknown when the link dies."""
+        try:
+            return await self._process.stdout.read(most)
+        except LINK_ERRORS as error:
+            raise OutcomeUnknown(f"{self._name}: the link was lost: {error}") from error
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes."""
+        try:
+            self._process.stdin.write(data)
+        except LINK_ERRORS as error:
+            raise OutcomeUnknown(f"{self._name}: the link was lost: {error}") from error
+
+    async def drain(self) -> None:
+        """Wait until the queue is small. Raises OutcomeUnknown when the link dies."""
+        try:
+            await self._process.stdin.drain()
+        except LINK_ERRORS as error:
+            raise OutcomeUnknown(f"{self._name}: the link was lost: {error}") from error
+
+    def write_eof(self) -> None:
+        """End the command's input."""
+        try:
+            self._process.stdin.write_eof()
+        except LINK_ERRORS:
+            return  # it has ended already, and says so when it is read
+
+    def stderr_tail(self) -> str:
+        """Return the last of what the command said."""
+        return self._tail.decode("utf-8", errors="replace")
+
+    async def wait(self, timeout_s: float) -> int:
+        """Return the exit status. Raises OutcomeUnknown when the link died first or the time is up."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._process.wait_closed()
+                await self._drain_task
+        except TimeoutError as error:
+            raise OutcomeUnknown(f"{self._name}: no end within {timeout_s:.0f} s") from error
+        # A link that dies ends a wait without an error and without a status (seen on asyncssh 2.24).
+        status = self._process.exit_status
+        if status is None or status < 0:
+            raise OutcomeUnknown(f"{self._name}: the link was lost before it ended")
+        return status
+
+    async def close(self) -> None:
+        """Let go; bounded."""
+        self._process.close()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._process.wait_closed()
+        except (TimeoutError, *LINK_ERRORS):
+            pass
+        self._drain_task.cancel()
+        await asyncio.gather(self._drain_task, return_exceptions=True)
+
+
+class TcpChannel:
+    """A TCP connection that the host made for us."""
+
+    def __init__(self, reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes], name: str) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._name = name
+
+    async def read(self, most: int) -> bytes:
+        """Return 1 to ``most`` bytes, or ``b""`` at the end. Raises OutcomeUnknown when the link dies."""
+        try:
+            return await self._reader.read(most)
+        except LINK_ERRORS as error:
+            raise OutcomeUnknown(f"{self._name}: {error}") from error
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes."""
+        self._writer.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the queue is small."""
+        try:
+            await self._writer.drain()
+        except LINK_ERRORS as error:
+            raise OutcomeUnknown(f"{self._name}: {error}") from error
+
+    def write_eof(self) -> None:
+        """End our side."""
+        self._writer.write_eof()
+
+    def stderr_tail(self) -> str:
+        """Return nothing: a connection has no stderr."""
+        return ""
+
+    async def wait(self, timeout_s: float) -> int:
+        """Return 0 when the connection has ended."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._writer.wait_closed()
+        except (TimeoutError, *LINK_ERRORS) as error:
+            raise OutcomeUnknown(f"{self._name}: {error}") from error
+        return 0
+
+    async def close(self) -> None:
+        """Let go; bounded."""
+        self._writer.close()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._writer.wait_closed()
+        except (TimeoutError, *LINK_ERRORS):
+            return

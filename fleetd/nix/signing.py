@@ -1,0 +1,40 @@
+"""Signatures of store paths, in memory: ed25519 over a path's fingerprint, in Nix's own key format ``NAME:BASE64``."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import replace
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fleetd.errors import ConfigError
+from fleetd.model.nix32 import nix32
+from fleetd.ports import PathInfo
+
+
+class NixSigner:
+    """Signs paths with a secret key as ``nix-store --generate-binary-cache-key`` writes it."""
+
+    def __init__(self, text: str) -> None:
+        name, _, encoded = text.strip().partition(":")
+        try:
+            secret = base64.b64decode(encoded, validate=True)
+        except binascii.Error as error:
+            raise ConfigError("the Nix signing key is not NAME:BASE64") from error
+        if not name or len(secret) != 64:
+            raise ConfigError("the Nix signing key is not NAME:BASE64 of 64 bytes")
+        self._name = name
+        # Seed, then public half: libsodium's form of a secret key.
+        self._key = Ed25519PrivateKey.from_private_bytes(secret[:32])
+
+    def signed(self, info: PathInfo) -> PathInfo:
+        """Return the path info with this key's signature added."""
+        signature = base64.b64encode(self._key.sign(fingerprint(info))).decode()
+        return replace(info, signatures=(*info.signatures, f"{self._name}:{signature}"))
+
+
+def fingerprint(info: PathInfo) -> bytes:
+    """Return the bytes that a path's signature covers (``ValidPathInfo::fingerprint``)."""
+    references = ",".join(sorted(info.references))
+    return f"1;{info.path};sha256:{nix32(info.nar_hash)};{info.nar_size};{references}".encode()

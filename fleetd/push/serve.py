@@ -1,0 +1,147 @@
+"""The serve protocol, as bytes: what Nix 2.4 to 2.34 speak alike (versions 2.5 to 2.7).
+
+Integers are 8 bytes little endian; strings have a length, then bytes, then padding to 8 (zero, or it is an error).
+Nothing is allocated by a length that was not checked first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fleetd.errors import PushError
+from fleetd.ports import ByteChannel, PathInfo
+
+CLIENT_MAGIC = 0x390C9DEB
+SERVER_MAGIC = 0x5452EECB
+OUR_VERSION = 0x0207
+OLDEST_VERSION = 0x0205
+NEWEST_MAJOR = 2
+
+QUERY_VALID_PATHS = 1
+ADD_TO_STORE_NAR = 9
+
+PATH_LIMIT_BYTES = 4096
+PATHS_LIMIT = 1_000_000
+"""A closure is a few thousand paths; a larger answer is not one."""
+
+
+def encode_int(number: int) -> bytes:
+    """Return an integer of the wire."""
+    return number.to_bytes(8, "little")
+
+
+def encode_bytes(data: bytes) -> bytes:
+    """Return a string of the wire."""
+    return encode_int(len(data)) + data + bytes(-len(data) % 8)
+
+
+def encode_text(text: str) -> bytes:
+    """Return a string of the wire."""
+    return encode_bytes(text.encode())
+
+
+def encode_texts(texts: Sequence[str]) -> bytes:
+    """Return a set of strings of the wire."""
+    return encode_int(len(texts)) + b"".join(encode_text(text) for text in texts)
+
+
+def hello() -> bytes:
+    """Return the client's half of the handshake; commands may follow at once."""
+    return encode_int(CLIENT_MAGIC) + encode_int(OUR_VERSION)
+
+
+def query_valid_paths(paths: Iterable[str], *, lock: bool, substitute: bool) -> bytes:
+    """Return the question which paths are valid; ``lock`` keeps all of them from being collected meanwhile."""
+    flags = encode_int(int(lock)) + encode_int(int(substitute))
+    return encode_int(QUERY_VALID_PATHS) + flags + encode_texts(list(paths))
+
+
+def add_to_store(info: PathInfo) -> bytes:
+    """Return what comes before a path's archive. ``ultimate`` is 0: the host did not build it."""
+    return b"".join(
+        (
+            encode_int(ADD_TO_STORE_NAR),
+            encode_text(info.path),
+            encode_text(info.deriver),
+            encode_text(info.nar_hash.hex()),
+            encode_texts(info.references),
+            encode_int(0),
+            encode_int(info.nar_size),
+            encode_int(0),
+            encode_texts(info.signatures),
+            encode_text(info.ca),
+        )
+    )
+
+
+class Reader:
+    """Reads the server's side; every fault is a PushError with what the server said on stderr."""
+
+    def __init__(self, channel: ByteChannel) -> None:
+        self._channel = channel
+        self._buffer = bytearray()
+
+    async def exactly(self, count: int) -> bytes:
+        """Return ``count`` bytes. Raises PushError at an early end, OutcomeUnknown when the link dies."""
+        while len(self._buffer) < count:
+            piece = await self._channel.read(64 * 1024)
+            if not piece:
+                raise refused(self._channel.stderr_tail())
+            self._buffer += piece
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return data
+
+    async def integer(self) -> int:
+        """Return an integer."""
+        return int.from_bytes(await self.exactly(8), "little")
+
+    async def text(self, limit: int = PATH_LIMIT_BYTES) -> str:
+        """Return a string of at most ``limit`` bytes."""
+        length = await self.integer()
+        if length > limit:
+            raise PushError("protocol", f"the server announces a string of {length} bytes, at most {limit} make sense")
+        padded = await self.exactly(length + -length % 8)
+        if any(padded[length:]):
+            raise PushError("protocol", "the server pads a string with something else than zeros")
+        return padded[:length].decode("utf-8", errors="replace")
+
+    async def texts(self, limit: int = PATHS_LIMIT) -> set[str]:
+        """Return a set of strings, at most ``limit``."""
+        count = await self.integer()
+        if count > limit:
+            raise PushError("protocol", f"the server announces {count} paths, at most {limit} make sense")
+        return {await self.text() for _ in range(count)}
+
+    async def handshake(self) -> int:
+        """Read the server's half of the handshake and return the version in use."""
+        magic = await self.integer()
+        if magic != SERVER_MAGIC:
+            raise PushError(
+                "protocol", f"this is no Nix server (it says {magic:#x}); does a shell profile print there?"
+            )
+        version = await self.integer()
+        if version >> 8 != NEWEST_MAJOR or version < OLDEST_VERSION:
+            shown = f"{version >> 8}.{version & 0xFF}"
+            raise PushError(
+                "too-old", f"the host's Nix speaks serve protocol {shown}, 2.5 or newer is needed (Nix 2.4)"
+            )
+        return min(version, OUR_VERSION)
+
+
+def refused(stderr: str) -> PushError:
+    """Return the error that a server's last words mean: it has no errors in its answers, it writes them and ends."""
+    said = stderr.strip()
+    tail = said[-800:] or "the server ended without a word"
+    for words, code in (
+        ("No space left on device", "disk-full"),
+        ("Disk quota exceeded", "disk-full"),
+        ("lacks a signature by a trusted key", "rejected"),
+        ("hash mismatch", "hash-mismatch"),
+        ("command not found", "no-nix"),
+        ("No such file or directory", "no-nix"),
+        ("is not valid", "reference-missing"),
+    ):
+        if words in said:
+            return PushError(code, f"the host refused: {tail}")
+    return PushError("rejected" if not said else "failed", f"the host ended the transfer: {tail}")
