@@ -59,10 +59,10 @@ def _node(path: bytes, depth: int) -> Iterator[bytes]:
     if stat.S_ISREG(status.st_mode):
         yield from _file(path, status)
     elif stat.S_ISLNK(status.st_mode):
-        yield _SYMLINK + encode_string(os.readlink(path)) + _CLOSE
+        yield _SYMLINK + encode_string(os.readlink(path)) + _CLOSE  # noqa: PTH115 - a path of bytes
     elif stat.S_ISDIR(status.st_mode):
         yield _DIRECTORY
-        for name in sorted(os.listdir(path)):
+        for name in sorted(os.listdir(path)):  # noqa: PTH208 - a path of bytes
             yield _ENTRY + encode_string(name) + _NODE
             yield from _node(path + b"/" + name, depth + 1)
             yield _CLOSE

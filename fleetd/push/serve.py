@@ -117,15 +117,11 @@ class Reader:
         """Read the server's half of the handshake and return the version in use."""
         magic = await self.integer()
         if magic != SERVER_MAGIC:
-            raise PushError(
-                "protocol", f"this is no Nix server (it says {magic:#x}); does a shell profile print there?"
-            )
+            raise PushError("protocol", f"this is no Nix server (it says {magic:#x}); a shell profile that prints?")
         version = await self.integer()
         if version >> 8 != NEWEST_MAJOR or version < OLDEST_VERSION:
             shown = f"{version >> 8}.{version & 0xFF}"
-            raise PushError(
-                "too-old", f"the host's Nix speaks serve protocol {shown}, 2.5 or newer is needed (Nix 2.4)"
-            )
+            raise PushError("too-old", f"the host's Nix speaks serve protocol {shown}; 2.5 is needed (Nix 2.4)")
         return min(version, OUR_VERSION)
 
 

@@ -1,0 +1,281 @@
+"""The loop: commands and outcomes in, decided, made durable in one transaction, then answered and carried out.
+
+Nothing is answered, shown or started before it is on disk. Any failure to write ends the process: systemd starts it
+again, and what is on disk is what is so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from fleetd.controller.commands import AbortRollout, Accepted, RollBackRollout
+from fleetd.errors import FleetdError, JournalError, NotFoundError, OverloadedError, RefusedError, UsageError
+from fleetd.executor.executor import Executor, Job, Outcome
+from fleetd.ports import Clock, Journal, ReadModels, Record
+from fleetd.rollout import events as e
+from fleetd.rollout.codec import CodecError, decode_event, encode_event
+from fleetd.rollout.decision import Extend, Inspect, LockRevision, ProbeRound, Question
+from fleetd.rollout.documents import host_document, record_document, rollout_document
+from fleetd.rollout.header import Header
+from fleetd.rollout.observations import Extended, Inspected, LockEnded, Probed, note
+from fleetd.rollout.planner import plan
+from fleetd.rollout.spec import RolloutSpec
+from fleetd.rollout.states import Pending
+from fleetd.rollout.transitions import IllegalTransition
+from fleetd.rollout.world import World
+
+INBOX_LIMIT = 1000
+OUTCOMES_A_TICK = 5000
+RECORD_VERSION = 1
+
+LARGEST_SLEEP_S = 60.0
+"""However far the next deadline is, the loop looks round once a minute."""
+
+Intake = RolloutSpec | AbortRollout | RollBackRollout
+
+
+@dataclass(slots=True)
+class _Waiting:
+    command: Intake
+    answer: asyncio.Future[Accepted]
+
+
+class Controller:
+    """Owns the world. One task runs ``run``; everything else speaks through the inbox and ``report``."""
+
+    def __init__(self, *, clock: Clock, journal: Journal, executor: Executor) -> None:
+        self._clock = clock
+        self._journal = journal
+        self._executor = executor
+        self.world = World()
+        self._inbox: list[_Waiting] = []
+        self._outcomes: list[Outcome] = []
+        self._wake = asyncio.Event()
+        self._keys: dict[str, str] = {}
+        self.started = False
+        self.on_tick: Callable[[], None] = lambda: None
+        executor.report = self.report
+
+    # -- in -----------------------------------------------------------------------------------------------------
+
+    def report(self, outcome: Outcome) -> None:
+        """Take in an outcome; the loop looks at it in its next tick."""
+        self._outcomes.append(outcome)
+        self._wake.set()
+
+    async def submit(self, command: Intake) -> Accepted:
+        """Return when the command is durable. Raises OverloadedError, UsageError, NotFoundError, RefusedError."""
+        if len(self._inbox) >= INBOX_LIMIT:
+            raise OverloadedError(f"{INBOX_LIMIT} requests are waiting already; try again in a second")
+        waiting = _Waiting(command, asyncio.get_running_loop().create_future())
+        self._inbox.append(waiting)
+        self._wake.set()
+        return await waiting.answer
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take the journal over and fold it. Raises JournalError naming a record that cannot be."""
+        term = await self._journal.open()
+        for record in await self._journal.replay():
+            self._replay(record)
+        at = max(self._clock.now(), self.world.last_at)
+        away_s = max(0.0, at - self.world.last_at) if self.world.last_at else 0.0
+        started = e.ControllerStarted(at, term, away_s)
+        self.world.apply(started)
+        await self._append([started])
+        self.started = True
+
+    def _replay(self, record: Record) -> None:
+        try:
+            event = decode_event(record.kind, record.at, record.rollout, record.host, record.data)
+            self.world.apply(event)
+        except (CodecError, IllegalTransition) as error:
+            raise JournalError(f"record {record.seq} ({record.kind}) of the journal is corrupt: {error}") from error
+        if isinstance(event, e.RolloutRequested) and event.spec.key is not None:
+            self._keys[event.spec.key] = event.rollout
+
+    async def run(self) -> None:
+        """Tick until cancelled. Raises JournalError, after which the process must end."""
+        while True:
+            wake_at = await self.tick()
+            self.on_tick()
+            if wake_at is not None and wake_at <= self._clock.now():
+                await asyncio.sleep(0)
+                continue
+            wait_s = LARGEST_SLEEP_S if wake_at is None else min(LARGEST_SLEEP_S, wake_at - self._clock.now())
+            if not self._wake.is_set():
+                waker = asyncio.ensure_future(self._wake.wait())
+                sleeper = asyncio.ensure_future(self._clock.sleep(max(0.01, wait_s)))
+                try:
+                    await asyncio.wait({waker, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waker.cancel()
+                    sleeper.cancel()
+            self._wake.clear()
+
+    async def tick(self) -> float | None:
+        """Do one round; returns when the next one is due at the latest."""
+        now = max(self._clock.now(), self.world.last_at)
+        events: list[e.Event] = []
+        answers: list[tuple[_Waiting, str, bool]] = []
+        outcomes, self._outcomes = self._outcomes[:OUTCOMES_A_TICK], self._outcomes[OUTCOMES_A_TICK:]
+        for outcome in outcomes:
+            self._admit(outcome, now, events)
+        inbox, self._inbox = self._inbox, []
+        for waiting in inbox:
+            self._take(waiting, now, events, answers)
+        decision = plan(self.world, self._executor.capacity(), now)
+        for event in decision.events:
+            self.world.apply(event)
+            events.append(event)
+        if events:
+            await self._append(events)
+        for waiting, rollout, repeated in answers:
+            document = rollout_document(self.world, self.world.rollouts[rollout], now)
+            if not waiting.answer.done():
+                waiting.answer.set_result(Accepted(rollout, document, repeated))
+        for event in decision.events:
+            self._start(event)
+        for question in decision.questions:
+            self._ask(question)
+        # A decision may make the next one possible at once.
+        return now if events else decision.wake_at
+
+    # -- one tick -----------------------------------------------------------------------------------------------
+
+    def _admit(self, outcome: Outcome, now: float, events: list[e.Event]) -> None:
+        """Outcomes are admitted, never trusted: an illegal one is kept for people and changes nothing."""
+        if isinstance(outcome, Inspected | Probed | Extended | LockEnded):
+            note(self.world, outcome)
+            return
+        # The journal's time never goes back, whatever order outcomes come in.
+        event = replace(outcome, at=now)
+        try:
+            self.world.apply(event)
+        except IllegalTransition as error:
+            rollout = getattr(outcome, "rollout", "")
+            if rollout not in self.world.rollouts:
+                return
+            kind, _rollout, host, _data = encode_event(outcome)
+            event = e.OutcomeRejected(now, rollout, host, kind, str(error)[:500])
+            self.world.apply(event)
+        events.append(event)
+
+    def _take(
+        self, waiting: _Waiting, now: float, events: list[e.Event], answers: list[tuple[_Waiting, str, bool]]
+    ) -> None:
+        try:
+            event, rollout, repeated = self._event_of(waiting.command, now)
+            if event is not None:
+                self.world.apply(event)
+                events.append(event)
+                if isinstance(event, e.RolloutRequested) and event.spec.key is not None:
+                    self._keys[event.spec.key] = rollout
+            answers.append((waiting, rollout, repeated))
+        except FleetdError as error:
+            waiting.answer.set_exception(error)
+        except IllegalTransition as error:
+            waiting.answer.set_exception(RefusedError(str(error)))
+
+    def _event_of(self, command: Intake, now: float) -> tuple[e.Event | None, str, bool]:
+        match command:
+            case RolloutSpec():
+                known = self._keys.get(command.key) if command.key is not None else None
+                if known is not None:
+                    before = self.world.rollouts[known].header.spec
+                    if replace(before, id="", requested_by="") != replace(command, id="", requested_by=""):
+                        raise UsageError(f"the key {command.key!r} belongs to {known}, which asked for something else")
+                    return None, known, True
+                name = f"r-{len(self.world.rollouts) + 1}"
+                return e.RolloutRequested(now, name, replace(command, id=name)), name, False
+            case AbortRollout():
+                header = self._header(command.rollout)
+                if header.aborted is not None:
+                    return None, command.rollout, True
+                event: e.Event = e.AbortRequested(now, command.rollout, command.requested_by, command.reason)
+                return event, command.rollout, False
+            case RollBackRollout():
+                header = self._header(command.rollout)
+                if header.failing is not None and header.failing.whole:
+                    return None, command.rollout, True
+                event = e.RollbackRequested(now, command.rollout, command.requested_by, command.reason)
+                return event, command.rollout, False
+
+    def _header(self, rollout: str) -> Header:
+        found = self.world.rollouts.get(rollout)
+        if found is None:
+            raise NotFoundError(f"there is no rollout {rollout!r}")
+        if found.header.phase.is_final:
+            raise RefusedError(f"{rollout} is {found.header.phase.value} already")
+        return found.header
+
+    async def _append(self, events: Sequence[e.Event]) -> None:
+        first = self.world.seq - len(events) + 1
+        records = []
+        for seq, event in enumerate(events, first):
+            kind, rollout, host, data = encode_event(event)
+            records.append(Record(seq, self.world.term, event.at, rollout, host, kind, RECORD_VERSION, data))
+        await self._journal.append(records, self._models(events))
+
+    def _models(self, events: Sequence[e.Event]) -> ReadModels:
+        """Return the documents that these events change."""
+        everything = any(isinstance(event, e.ControllerStarted | e.RolloutFinished) for event in events)
+        names = dict.fromkeys(getattr(event, "rollout", "") for event in events)
+        touched = {(getattr(event, "rollout", ""), getattr(event, "host", "")): None for event in events}
+        if everything:
+            names |= dict.fromkeys(name for name, _rollout in self.world.active())
+        rollouts = {name: self.world.rollouts[name] for name in names if name in self.world.rollouts}
+        hosts: dict[tuple[str, str], None] = {key: None for key in touched if key[1]}
+        for name, rollout in rollouts.items():
+            fresh = any(isinstance(event, e.RolloutRequested) and event.rollout == name for event in events)
+            if everything or fresh:
+                hosts |= {(name, host): None for host in rollout.hosts}
+        now = self.world.last_at
+        return ReadModels(
+            rollouts={name: rollout_document(self.world, rollout, now) for name, rollout in rollouts.items()},
+            rollout_hosts={
+                (name, host): host_document(self.world.rollouts[name], host)
+                for name, host in hosts
+                if name in self.world.rollouts and host in self.world.rollouts[name].hosts
+            },
+            hosts={
+                host: record_document(self.world.record(host)) for _name, host in hosts if host in self.world.records
+            },
+            requests={},
+        )
+
+    # -- out ----------------------------------------------------------------------------------------------------
+
+    def _start(self, event: e.Event) -> None:
+        match event:
+            case (
+                e.EvaluateIntended()
+                | e.BuildIntended()
+                | e.CopyIntended()
+                | e.TrialIntended()
+                | e.CommitIntended()
+                | e.RevertIntended()
+                | e.SettleIntended()
+            ):
+                rollout = self.world.rollouts[event.rollout]
+                state = rollout.hosts[event.host]
+                derivation = state.derivation if isinstance(state, Pending) else None
+                header = rollout.header
+                self._executor.start(Job(event, header.spec, state.task, derivation, header.locked))
+            case _:
+                return
+
+    def _ask(self, question: Question) -> None:
+        match question:
+            case LockRevision():
+                self.world.locking = question.rollout
+            case Inspect() | ProbeRound():
+                self.world.observation(question.host).asking = type(question).__name__
+            case Extend():
+                self.world.observation(question.host).extending = True
+            case _:
+                pass
+        self._executor.ask(question, self.world.rollouts[question.rollout].header.spec)
