@@ -171,18 +171,18 @@ class SqliteJournal:
 
         def read() -> int:
             with self._connect() as connection:
-                return connection.execute(select(func.max(tables.head.c.seq))).scalar_one()
+                return int(connection.execute(select(func.max(tables.head.c.seq))).scalar_one())
 
         return await self._on(self._reader, read)
 
-    async def _documents(self, query: Select[tuple[str]]) -> list[Document]:
+    async def _documents(self, query: Select[Any]) -> list[Document]:
         def read() -> list[Document]:
             with self._connect() as connection:
                 return [json.loads(document) for document in connection.execute(query).scalars()]
 
         return await self._on(self._reader, read)
 
-    async def _one(self, query: Select[tuple[str]]) -> Document | None:
+    async def _one(self, query: Select[Any]) -> Document | None:
         found = await self._documents(query.limit(1))
         return found[0] if found else None
 

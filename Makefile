@@ -1,0 +1,28 @@
+.PHONY: help setup lint test test-unit clean
+SHELLS = fleetd/host/helper/fleetd-host tools/setup vm-tests/lab/supervise.sh vm-tests/lab/base/recipe.sh
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup: ## install everything that is missing
+	tools/setup --lab
+
+lint: ## ruff, mypy, shellcheck
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	shellcheck -x $(SHELLS)
+
+test: ## all checks, with the lab (root, Linux)
+	tools/setup --lab
+	$(MAKE) lint
+	PYTHONPATH=vm-tests .venv/bin/python -m lab clean
+	.venv/bin/python -m pytest
+
+test-unit: ## everything but the lab
+	tools/setup
+	$(MAKE) lint
+	.venv/bin/python -m pytest tests
+
+clean: ## remove what runs of the lab left
+	PYTHONPATH=vm-tests python3 -m lab clean

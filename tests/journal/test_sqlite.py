@@ -1,0 +1,51 @@
+"""The journal: one owner, a term that rises, and nothing between whole and not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fleetd.errors import JournalError
+from fleetd.journal.sqlite import SqliteJournal
+from fleetd.ports import ReadModels, Record
+
+NOTHING = ReadModels({}, {}, {}, {})
+
+
+def record(seq: int) -> Record:
+    return Record(seq, 1, float(seq), "r-1", "web1", "Something", 1, {"n": seq})
+
+
+@pytest.mark.asyncio
+async def test_what_was_appended_is_replayed_and_the_term_rises(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path)
+    assert await journal.open() == 1
+    await journal.append([record(1), record(2)], NOTHING)
+    await journal.close()
+    again = SqliteJournal(tmp_path)
+    assert await again.open() == 2
+    assert [entry.seq for entry in await again.replay()] == [1, 2]
+    await again.close()
+
+
+@pytest.mark.asyncio
+async def test_a_second_owner_is_refused_by_name(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path)
+    await journal.open()
+    other = SqliteJournal(tmp_path)
+    with pytest.raises(JournalError, match=r"another fleetd \(pid"):
+        await other.open()
+    await other.close()
+    await journal.close()
+
+
+@pytest.mark.asyncio
+async def test_a_wrong_head_changes_nothing(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path)
+    await journal.open()
+    await journal.append([record(1)], NOTHING)
+    with pytest.raises(JournalError, match="lost the journal"):
+        await journal.append([record(3)], NOTHING)
+    assert [entry.seq for entry in await journal.replay()] == [1]
+    await journal.close()
