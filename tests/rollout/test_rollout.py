@@ -80,7 +80,9 @@ class Fleet:
                 self.answer(event)
             for question in decision.questions:
                 self.reply(question)
-            if not decision.events:
+            if decision.questions:
+                self.now += 0.05  # an answer wakes the loop at once
+            elif not decision.events:
                 self.now = max(self.now + 0.5, min(decision.wake_at or self.now, self.now + 5))
         raise AssertionError(f"stuck: { {host: shown(s) for host, s in self.world.rollouts['r-1'].hosts.items()} }")
 

@@ -1,0 +1,1 @@
+"""Health checks: three answers, bounded, and without effect on a host."""

@@ -1,0 +1,1 @@
+"""Everything that comes from outside as text, checked once at the edge with pydantic."""

@@ -1,0 +1,330 @@
+"""The fleet file: hosts, checks and policies, as in the README. Every mistake is told at once, with its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from fleetd.errors import ConfigError, FleetdError
+from fleetd.model.check import BUILT_IN_CHECKS, Check, CommandCheck, HttpCheck, TcpCheck, UnitCheck, Via
+from fleetd.model.fleet import BootKind, FileAttribute, Fleet, Host, Installable, Prebuilt, Privilege, ToplevelSource
+from fleetd.model.goal import Goal
+from fleetd.model.policy import (
+    FailureBudget,
+    LastResort,
+    OnDrift,
+    OnFailure,
+    Policy,
+    RollbackScope,
+    Unreachable,
+    WaveSpec,
+    broken_inequalities,
+)
+from fleetd.model.selector import select
+from fleetd.model.store_path import parse_store_path
+from fleetd.schema.problems import Duration, SizeText, Strict, read_table, seconds, size_of
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+
+
+class _Host(Strict):
+    address: str | list[str] | None = None
+    port: int = Field(22, ge=1, le=65535)
+    user: str = "root"
+    tags: list[str] = []
+    domain: str = "default"
+    jump: str | None = None
+    depends_on: list[str] = []
+    privilege: Literal["none", "sudo", "run0", "doas"] = "none"
+    host_key: str | None = None
+    system: str = "x86_64-linux"
+    boot: Literal["auto", "external"] = "auto"
+    unattended_boot: bool = True
+    ignore_units: list[str] = []
+    substitute: bool = False
+    compress: Literal["none"] = "none"
+    installable: str | None = None
+    file: str | None = None
+    attr: str | None = None
+    toplevel: str | None = None
+
+
+class _Http(Strict):
+    url: str
+    status: list[int] = [200]
+    contains: str = ""
+    via: Literal["controller", "host"] = "controller"
+
+
+class _Tcp(Strict):
+    port: int = Field(ge=1, le=65535)
+    via: Literal["controller", "host"] = "controller"
+
+
+class _Unit(Strict):
+    name: str
+
+
+class _Command(Strict):
+    argv: list[str] = Field(min_length=1)
+
+
+class _Check(Strict):
+    name: str
+    on: str = "*"
+    http: _Http | None = None
+    tcp: _Tcp | None = None
+    unit: _Unit | None = None
+    command: _Command | None = None
+    interval: Duration = "2s"
+    timeout: Duration = "5s"
+    successes: int = Field(3, ge=1, le=100)
+    soak_interval: Duration = "30s"
+
+
+class _Wave(Strict):
+    name: str | None = None
+    count: int | None = Field(None, ge=1)
+    percent: float | None = Field(None, gt=0, le=100)
+    on: str | None = None
+    soak: Duration = "0s"
+
+
+class _Budget(Strict):
+    canary: SizeText = 0
+    wave: SizeText = "5%"
+    total: SizeText = "2%"
+
+
+class _Policy(Strict):
+    goal: Literal["switch", "boot", "test", "dry-activate"] = "switch"
+    waves: list[_Wave] | None = None
+    max_parallel: SizeText = "25%"
+    max_unproven: int = Field(200, ge=1)
+    max_domains: int = Field(1, ge=1)
+    switch_timeout: Duration = "15m"
+    min_healthy: Duration = "1m"
+    healthy_deadline: Duration = "5m"
+    contact_timeout: Duration = "3m"
+    commit_timeout: Duration = "5m"
+    revert_timeout: Duration = "15m"
+    progress_deadline: Duration = "1h"
+    failure_budget: _Budget = _Budget()
+    unreachable_budget: SizeText = "10%"
+    on_failure: Literal["rollback", "stop", "pause"] = "rollback"
+    rollback_scope: Literal["host", "wave", "rollout"] = "rollout"
+    rollback_max_parallel: SizeText = "25%"
+    unreachable: Literal["defer", "fail"] = "defer"
+    on_drift: Literal["block", "adopt", "restore"] = "block"
+    reboot: Literal["never", "when-needed", "always"] = "never"
+    last_resort: Literal["none", "reboot"] = "none"
+    builtin_off: list[str] = []
+
+
+class _File(Strict):
+    defaults: dict[str, Any] = {}
+    hosts: dict[str, _Host]
+    checks: list[_Check] = []
+    policies: dict[str, _Policy] = {}
+    groups: list[dict[str, Any]] = []
+    hooks: list[dict[str, Any]] = []
+
+
+def parse_fleet(table: Mapping[str, Any], *, file: str, flake: str | None, contact_s: float) -> Fleet:
+    """Return the fleet that a file describes.
+
+    Args:
+        table: the file's content.
+        file: its name, for messages.
+        flake: the configured flake, where hosts without a source of their own are looked up.
+        contact_s: n of the timing inequalities, one fresh contact.
+
+    Raises:
+        ConfigError: one line for each mistake.
+    """
+    defaults, hosts = table.get("defaults", {}), table.get("hosts", {})
+    merged = dict(table)
+    if isinstance(defaults, Mapping) and isinstance(hosts, Mapping):
+        merged["hosts"] = {
+            name: {**defaults, **host} if isinstance(host, Mapping) else host for name, host in hosts.items()
+        }
+    raw = read_table(_File, merged, file)
+    problems: list[str] = []
+    fleet = Fleet(
+        hosts={name: _host(name, host, flake, problems) for name, host in raw.hosts.items()},
+        checks=tuple(_check(index, check, problems) for index, check in enumerate(raw.checks)),
+        policies={
+            name: _policy(name, policy, problems) for name, policy in ({"default": _Policy()} | raw.policies).items()
+        },
+        flake=flake,
+    )
+    for word in ("groups", "hooks"):
+        if getattr(raw, word):
+            problems.append(f"{word}: not carried out by this release; leave it out, so that nobody relies on it")
+    _judge(fleet, contact_s, problems)
+    if problems:
+        raise ConfigError("\n".join(f"{file}: {problem}" for problem in problems))
+    return fleet
+
+
+def _host(name: str, raw: _Host, flake: str | None, problems: list[str]) -> Host:
+    place = f"hosts.{name}"
+    if _HOST_NAME.fullmatch(name) is None:
+        problems.append(f"{place}: not a host name (letters, digits and dashes, at most 63)")
+    if raw.user.startswith("-") or any(str(a).startswith("-") for a in _addresses(name, raw)):
+        problems.append(f"{place}: neither user nor address may begin with a dash")
+    return Host(
+        name=name,
+        addresses=_addresses(name, raw),
+        port=raw.port,
+        user=raw.user,
+        tags=tuple(raw.tags),
+        domain=raw.domain,
+        jump=raw.jump,
+        depends_on=tuple(dict.fromkeys([*raw.depends_on, *([raw.jump] if raw.jump else [])])),
+        privilege=Privilege(raw.privilege),
+        host_key=raw.host_key,
+        system=raw.system,
+        boot=BootKind(raw.boot),
+        unattended_boot=raw.unattended_boot,
+        ignore_units=tuple(raw.ignore_units),
+        substitute=raw.substitute,
+        source=_source(name, raw, flake, problems),
+    )
+
+
+def _addresses(name: str, raw: _Host) -> tuple[str, ...]:
+    if raw.address is None:
+        return (name,)
+    return (raw.address,) if isinstance(raw.address, str) else tuple(raw.address) or (name,)
+
+
+def _source(name: str, raw: _Host, flake: str | None, problems: list[str]) -> ToplevelSource | None:
+    given = [word for word in ("installable", "file", "toplevel") if getattr(raw, word) is not None]
+    if len(given) > 1:
+        problems.append(f"hosts.{name}: {' and '.join(given)} exclude each other")
+    if (raw.file is None) != (raw.attr is None):
+        problems.append(f"hosts.{name}: file and attr go together")
+    if raw.toplevel is not None:
+        try:
+            return Prebuilt(parse_store_path(raw.toplevel))
+        except FleetdError as error:
+            problems.append(f"hosts.{name}.toplevel: {error}")
+            return None
+    if raw.file is not None and raw.attr is not None:
+        return FileAttribute(raw.file, raw.attr)
+    if raw.installable is not None:
+        return Installable(raw.installable)
+    if flake is not None:
+        return Installable(f"{flake}#nixosConfigurations.{name}.config.system.build.toplevel")
+    return None
+
+
+def _check(index: int, raw: _Check, problems: list[str]) -> Check:
+    place = f"checks.{index} ({raw.name})"
+    kinds = [kind for kind in ("http", "tcp", "unit", "command") if getattr(raw, kind) is not None]
+    if len(kinds) != 1:
+        problems.append(f"{place}: exactly one kind is needed (http, tcp, unit, command), found {kinds or 'none'}")
+    if raw.name in BUILT_IN_CHECKS:
+        problems.append(f"{place}: this name belongs to a built-in check")
+    kind: HttpCheck | TcpCheck | UnitCheck | CommandCheck = CommandCheck(("true",))
+    if raw.http is not None:
+        unknown = sorted(set(_BRACES.findall(raw.http.url)) - {"address", "name", "port"})
+        if unknown:
+            problems.append(f"{place}.http.url: unknown {{{unknown[0]}}} (there are {{address}}, {{name}}, {{port}})")
+        kind = HttpCheck(raw.http.url, tuple(raw.http.status), raw.http.contains, Via(raw.http.via))
+    elif raw.tcp is not None:
+        kind = TcpCheck(raw.tcp.port, Via(raw.tcp.via))
+    elif raw.unit is not None:
+        kind = UnitCheck(raw.unit.name)
+    elif raw.command is not None:
+        kind = CommandCheck(tuple(raw.command.argv))
+    times = (seconds(raw.interval), seconds(raw.timeout), seconds(raw.soak_interval))
+    return Check(raw.name, raw.on, kind, times[0], times[1], raw.successes, times[2])
+
+
+def _policy(name: str, raw: _Policy, problems: list[str]) -> Policy:
+    place = f"policies.{name}"
+    if not Goal(raw.goal).is_carried_out:
+        problems.append(f"{place}.goal: {raw.goal!r} is not carried out by this release (write: switch)")
+    if raw.reboot != "never":
+        problems.append(f"{place}.reboot: {raw.reboot!r} is not carried out by this release (write: never)")
+    if raw.on_failure == "pause":
+        problems.append(f"{place}.on_failure: 'pause' is not carried out by this release (write: rollback or stop)")
+    wrong = sorted(set(raw.builtin_off) - set(BUILT_IN_CHECKS))
+    if wrong:
+        problems.append(
+            f"{place}.builtin_off: no built-in check {wrong[0]!r} (there are: {', '.join(BUILT_IN_CHECKS)})"
+        )
+    budget = raw.failure_budget
+    return Policy(
+        name=name,
+        waves=_waves(place, raw.waves, problems),
+        max_parallel=size_of(raw.max_parallel),
+        max_unproven=raw.max_unproven,
+        max_domains=raw.max_domains,
+        switch_timeout_s=seconds(raw.switch_timeout),
+        min_healthy_s=seconds(raw.min_healthy),
+        healthy_deadline_s=seconds(raw.healthy_deadline),
+        contact_timeout_s=seconds(raw.contact_timeout),
+        commit_timeout_s=seconds(raw.commit_timeout),
+        revert_timeout_s=seconds(raw.revert_timeout),
+        progress_deadline_s=seconds(raw.progress_deadline),
+        failure_budget=FailureBudget(size_of(budget.canary), size_of(budget.wave), size_of(budget.total)),
+        unreachable_budget=size_of(raw.unreachable_budget),
+        on_failure=OnFailure(raw.on_failure),
+        rollback_scope=RollbackScope(raw.rollback_scope),
+        rollback_max_parallel=size_of(raw.rollback_max_parallel),
+        unreachable=Unreachable(raw.unreachable),
+        on_drift=OnDrift(raw.on_drift),
+        last_resort=LastResort(raw.last_resort),
+        builtin_off=tuple(raw.builtin_off),
+    )
+
+
+def _waves(place: str, raw: list[_Wave] | None, problems: list[str]) -> tuple[WaveSpec, ...]:
+    if raw is None:
+        return Policy().waves
+    waves = []
+    for index, wave in enumerate(raw):
+        given = [word for word in ("count", "percent", "on") if getattr(wave, word) is not None]
+        if len(given) != 1:
+            problems.append(
+                f"{place}.waves.{index}: exactly one of count, percent, on is needed, found {given or 'none'}"
+            )
+        size = size_of(wave.count) if wave.count is not None else size_of(f"{wave.percent or 0:g}%")
+        name = wave.name or ("canary" if index == 0 else f"wave-{index + 1}")
+        waves.append(WaveSpec(name, size, wave.on or "", seconds(wave.soak)))
+    total = sum(wave.percent or 0 for wave in raw)
+    if total > 100:
+        problems.append(f"{place}.waves: the shares add up to {total:g}%, at most 100% make sense")
+    return tuple(waves)
+
+
+def _judge(fleet: Fleet, contact_s: float, problems: list[str]) -> None:
+    """Look at what only the whole file shows: names that refer to each other, and timing."""
+    if not fleet.hosts:
+        problems.append("hosts: there is none")
+    for host in fleet.hosts.values():
+        for other in host.depends_on:
+            if other not in fleet.hosts:
+                problems.append(f"hosts.{host.name}: depends on {other!r}, which is not in the fleet")
+    selectors = [(f"checks ({check.name}).on", check.on) for check in fleet.checks]
+    selectors += [
+        (f"policies.{name}.waves ({wave.name}).on", wave.on)
+        for name, policy in fleet.policies.items()
+        for wave in policy.waves
+        if wave.on
+    ]
+    for place, selector in selectors:
+        try:
+            select(fleet, selector)
+        except FleetdError as error:
+            problems.append(f"{place}: {error}")
+    for name, policy in fleet.policies.items():
+        for sentence in broken_inequalities(policy, fleet.checks, contact_s):
+            problems.append(f"policies.{name}: {sentence}")

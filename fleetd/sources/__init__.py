@@ -1,0 +1,1 @@
+"""Where the fleet file is: a file of TOML or JSON."""
