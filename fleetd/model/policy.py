@@ -17,9 +17,6 @@ from fleetd.model.goal import Goal
 STOP_SWITCH_S = 30.0
 """K: TERM, then KILL: what it takes to end a switch that hangs."""
 
-RESTART_ALLOWANCE_S = 30.0
-"""R: a controller that is back within this finds its trials alive."""
-
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -129,6 +126,8 @@ class Policy:
     contact_timeout_s: float = 180
     commit_timeout_s: float = 300
     revert_timeout_s: float = 900
+    restart_allowance_s: float = 30
+    """R: a controller that is back within this finds its trials alive."""
     progress_deadline_s: float = 3600
     failure_budget: FailureBudget = field(default_factory=FailureBudget)
     unreachable_budget: Size = Size(percent=10)
@@ -167,11 +166,11 @@ def broken_inequalities(policy: Policy, checks: tuple[Check, ...], contact_s: fl
             f"min_healthy {show(policy.min_healthy_s)} + slowest check {show(q)} + one contact {show(contact_s)} = "
             f"{show(policy.min_healthy_s + q + contact_s)} must be at most healthy_deadline = {show(h)}"
         )
-    least_w = max(3 * contact_s, 1.5 * (RESTART_ALLOWANCE_S + contact_s))
+    least_w = max(3 * contact_s, 1.5 * (policy.restart_allowance_s + contact_s))
     if w < least_w:
         broken.append(
             f"contact_timeout = {show(w)} must be at least {show(least_w)}, the larger of 3 contacts of "
-            f"{show(contact_s)} and 1.5 times a restart of {show(RESTART_ALLOWANCE_S)} with one contact"
+            f"{show(contact_s)} and 1.5 times a restart of {show(policy.restart_allowance_s)} with one contact"
         )
     total = s + STOP_SWITCH_S + h + q + w + c + v
     if policy.progress_deadline_s <= total:

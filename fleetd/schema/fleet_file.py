@@ -35,16 +35,16 @@ class _Host(Strict):
     address: str | list[str] | None = None
     port: int = Field(22, ge=1, le=65535)
     user: str = "root"
-    tags: list[str] = []
+    tags: list[str] = Field(default_factory=list)
     domain: str = "default"
     jump: str | None = None
-    depends_on: list[str] = []
+    depends_on: list[str] = Field(default_factory=list)
     privilege: Literal["none", "sudo", "run0", "doas"] = "none"
     host_key: str | None = None
     system: str = "x86_64-linux"
     boot: Literal["auto", "external"] = "auto"
     unattended_boot: bool = True
-    ignore_units: list[str] = []
+    ignore_units: list[str] = Field(default_factory=list)
     substitute: bool = False
     compress: Literal["none"] = "none"
     installable: str | None = None
@@ -55,7 +55,7 @@ class _Host(Strict):
 
 class _Http(Strict):
     url: str
-    status: list[int] = [200]
+    status: list[int] = Field(default_factory=lambda: [200])
     contains: str = ""
     via: Literal["controller", "host"] = "controller"
 
@@ -112,6 +112,7 @@ class _Policy(Strict):
     contact_timeout: Duration = "3m"
     commit_timeout: Duration = "5m"
     revert_timeout: Duration = "15m"
+    restart_allowance: Duration = "30s"
     progress_deadline: Duration = "1h"
     failure_budget: _Budget = _Budget()
     unreachable_budget: SizeText = "10%"
@@ -122,16 +123,16 @@ class _Policy(Strict):
     on_drift: Literal["block", "adopt", "restore"] = "block"
     reboot: Literal["never", "when-needed", "always"] = "never"
     last_resort: Literal["none", "reboot"] = "none"
-    builtin_off: list[str] = []
+    builtin_off: list[str] = Field(default_factory=list)
 
 
 class _File(Strict):
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, Any] = Field(default_factory=dict)
     hosts: dict[str, _Host]
-    checks: list[_Check] = []
-    policies: dict[str, _Policy] = {}
-    groups: list[dict[str, Any]] = []
-    hooks: list[dict[str, Any]] = []
+    checks: list[_Check] = Field(default_factory=list)
+    policies: dict[str, _Policy] = Field(default_factory=dict)
+    groups: list[dict[str, Any]] = Field(default_factory=list)
+    hooks: list[dict[str, Any]] = Field(default_factory=list)
 
 
 def parse_fleet(table: Mapping[str, Any], *, file: str, flake: str | None, contact_s: float) -> Fleet:
@@ -153,13 +154,12 @@ def parse_fleet(table: Mapping[str, Any], *, file: str, flake: str | None, conta
             name: {**defaults, **host} if isinstance(host, Mapping) else host for name, host in hosts.items()
         }
     raw = read_table(_File, merged, file)
-    problems: list[str] = []
+    problems: list[str] = Field(default_factory=list)
+    policies = {"default": _Policy.model_validate({})} | raw.policies
     fleet = Fleet(
         hosts={name: _host(name, host, flake, problems) for name, host in raw.hosts.items()},
         checks=tuple(_check(index, check, problems) for index, check in enumerate(raw.checks)),
-        policies={
-            name: _policy(name, policy, problems) for name, policy in ({"default": _Policy()} | raw.policies).items()
-        },
+        policies={name: _policy(name, policy, problems) for name, policy in policies.items()},
         flake=flake,
     )
     for word in ("groups", "hooks"):
@@ -273,6 +273,7 @@ def _policy(name: str, raw: _Policy, problems: list[str]) -> Policy:
         contact_timeout_s=seconds(raw.contact_timeout),
         commit_timeout_s=seconds(raw.commit_timeout),
         revert_timeout_s=seconds(raw.revert_timeout),
+        restart_allowance_s=seconds(raw.restart_allowance),
         progress_deadline_s=seconds(raw.progress_deadline),
         failure_budget=FailureBudget(size_of(budget.canary), size_of(budget.wave), size_of(budget.total)),
         unreachable_budget=size_of(raw.unreachable_budget),
