@@ -142,6 +142,10 @@ def _hook(name: str, raw: _Webhook, base: Path, place: str) -> HookSettings:
     return HookSettings(name, raw.provider, raw.auth, tuple(secrets), tuple(raw.refs), raw.policy, raw.on)
 
 
+def _text(base: Path, name: str | None, place: str) -> str | None:
+    return None if name is None else _file(base / name, place).read_text()
+
+
 def _file(path: Path, place: str) -> Path:
     if not path.is_file():
         raise ConfigError(f"{place}: {path} is not there")

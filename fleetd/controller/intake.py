@@ -129,9 +129,7 @@ class Intake:
         ):
             return Installable(flake + attribute)
         if configured is None:
-            raise UsageError(
-                f"{host.name}: nothing says what to deploy there (no toplevel, installable, file or flake)"
-            )
+            raise UsageError(f"{host.name}: nothing says what to deploy there (toplevel, installable, file or flake)")
         return configured
 
     def _make(
@@ -290,10 +288,8 @@ class Intake:
         return [self._host_document(name) for name in names]
 
     def _is_switching(self, name: str) -> bool:
-        for _id, rollout in self._controller.world.active():
-            if isinstance(rollout.hosts.get(name), LiveState):
-                return True
-        return False
+        active = self._controller.world.active()
+        return any(isinstance(rollout.hosts.get(name), LiveState) for _id, rollout in active)
 
     def _host_document(self, name: str) -> Document:
         world = self._controller.world

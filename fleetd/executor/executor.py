@@ -110,6 +110,12 @@ class Executor:
                 if running is not None:
                     running[1].cancel()
 
+    async def settle(self, timeout_s: float) -> None:
+        """Wait for the renewals that are under way, bounded."""
+        renewals = [task for slot, task in self._tasks.values() if slot == "extend"]
+        if renewals:
+            await asyncio.wait(renewals, timeout=timeout_s)
+
     async def close(self) -> None:
         """Cancel everything and wait, bounded. Orders that were sent are settled by the next start."""
         tasks = [task for _slot, task in self._tasks.values()]

@@ -1,0 +1,194 @@
+"""``fleetd``: the composition root. The only file that names concrete adapters."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from fleetd import __version__, log
+from fleetd.api.app import Api, HookSpec
+from fleetd.api.auth import GROUP, Tokens
+from fleetd.clock import SystemClock
+from fleetd.config import Settings, load
+from fleetd.controller.intake import Intake
+from fleetd.controller.loop import Controller
+from fleetd.errors import ConfigError, FleetdError
+from fleetd.executor.executor import Executor
+from fleetd.executor.on_host import OnHost
+from fleetd.executor.sources import Sources
+from fleetd.host.connection import SshIdentity
+from fleetd.host.port import SshHosts
+from fleetd.journal.sqlite import SqliteJournal
+from fleetd.nix.builder import NixBuilder
+from fleetd.nix.nar import dump
+from fleetd.nix.signing import NixSigner
+from fleetd.nix.store import NixStore
+from fleetd.probes.rounds import Probes
+from fleetd.push.pusher import ServePusher
+from fleetd.rollout.decision import Capacity, Extend
+from fleetd.rollout.states import Trial
+from fleetd.sources.file import FileFleetSource
+
+LAST_EXTEND_TIMEOUT_S = 15.0
+
+
+class Daemon:
+    """Everything that a running fleetd consists of."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        identity = SshIdentity(
+            client_keys=(str(settings.identity),),
+            known_hosts=str(settings.known_hosts) if settings.known_hosts else None,
+            connect_timeout_s=settings.connect_timeout_s,
+            login_timeout_s=settings.login_timeout_s,
+        )
+        roots = settings.state / "gcroots"
+        self.hosts = SshHosts(identity, self.clock, lambda name: self.intake.current.hosts.get(name))
+        store, builder = NixStore(roots), NixBuilder(roots)
+        signer = NixSigner(settings.nix_key) if settings.nix_key else None
+        self.probes = Probes(self.hosts)
+        on_host = OnHost(self.clock, self.hosts, store)
+        self.executor = Executor(
+            clock=self.clock,
+            on_host=on_host,
+            sources=Sources(self.clock, builder, store),
+            pusher=ServePusher(self.hosts, store, dump, signer.signed if signer else None),
+            probe=self.probes,
+            fleet=lambda: self.intake.current,
+            limits=Capacity(),
+        )
+        self.journal = SqliteJournal(settings.state)
+        self.controller = Controller(clock=self.clock, journal=self.journal, executor=self.executor)
+        self.intake = Intake(
+            controller=self.controller,
+            source=FileFleetSource(settings.fleet_path, contact_s=settings.contact_s, flake=settings.flake),
+            builder=builder,
+            store=store,
+            on_host=on_host,
+            clock=self.clock,
+            contact_s=settings.contact_s,
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; leaves trials to their guards with one last extend."""
+        logger = structlog.get_logger()
+        await self.intake.reload()
+        await self.controller.start()
+        runner = await self._serve()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop = asyncio.create_task(self.controller.run(), name="controller")
+        stopper = asyncio.create_task(stop.wait(), name="stop")
+        notify("READY=1")
+        logger.info("started", version=__version__, term=self.controller.world.term, listen=self.settings.listen)
+        try:
+            await asyncio.wait({loop, stopper}, return_when=asyncio.FIRST_COMPLETED)
+            if loop.done():
+                loop.result()
+        finally:
+            notify("STOPPING=1")
+            stopper.cancel()
+            loop.cancel()
+            await asyncio.gather(loop, stopper, return_exceptions=True)
+            await runner.cleanup()
+            await self._last_extend()
+            await self.executor.close()
+            await self.probes.close()
+            await self.hosts.close()
+            await self.journal.close()
+            logger.info("stopped")
+
+    async def _last_extend(self) -> None:
+        """Give a restart the whole of the silence that a trial survives."""
+        world = self.controller.world
+        for name, rollout in world.active():
+            for host, state in rollout.hosts.items():
+                if isinstance(state, Trial) and state.live.lost_since is None:
+                    task, fence = state.task, state.live.fence
+                    self.executor.ask(Extend(name, host, task.attempt, task.direction, fence), rollout.header.spec)
+        await self.executor.settle(LAST_EXTEND_TIMEOUT_S)
+
+    async def _serve(self) -> web.AppRunner:
+        hooks = {
+            hook.name: HookSpec(hook.provider, hook.auth, hook.secrets, hook.refs, hook.policy, hook.on)
+            for hook in self.settings.hooks
+        }
+        api = Api(self.intake, self.journal, Tokens(self.settings.state), hooks)
+        runner = web.AppRunner(api.application(), access_log=None, keepalive_timeout=75)
+        await runner.setup()
+        for place in self.settings.listen:
+            await listen(runner, place)
+        return runner
+
+
+async def listen(runner: web.AppRunner, place: str) -> None:
+    """Listen on ``unix:/path`` or ``host:port``. Raises ConfigError."""
+    if place.startswith("unix:"):
+        path = Path(place.removeprefix("unix:"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            if _answers(path):
+                raise ConfigError(f"something listens on {path} already")
+            path.unlink()
+        await web.UnixSite(runner, str(path)).start()
+        path.chmod(0o660)
+        with suppress(LookupError, PermissionError):
+            shutil.chown(path, group=GROUP)
+        return
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"server.listen: {place!r} is neither unix:/path nor host:port")
+    await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it asked to be told (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, suppress(OSError):
+        channel.connect("\0" + address[1:] if address.startswith("@") else address)
+        channel.sendall(state.encode())
+
+
+def main() -> int:
+    """Run the daemon; every known error is one message and exit 1."""
+    parser = argparse.ArgumentParser(prog="fleetd", description="Rolls NixOS fleets forward in waves, and back.")
+    parser.add_argument("--config", help="TOML file (default: $FLEETD_CONFIG or /etc/fleetd/config.toml)")
+    parser.add_argument("--version", action="version", version=__version__)
+    args = parser.parse_args()
+    try:
+        settings = load(args.config)
+        log.configure(settings.log_format)
+        uvloop.run(Daemon(settings).run())
+    except FleetdError as error:
+        sys.stderr.write(f"fleetd: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
