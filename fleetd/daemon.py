@@ -30,6 +30,7 @@ from fleetd.executor.sources import Sources
 from fleetd.host.connection import SshIdentity
 from fleetd.host.port import SshHosts
 from fleetd.journal.sqlite import SqliteJournal
+from fleetd.model.fleet import Host
 from fleetd.nix.builder import NixBuilder
 from fleetd.nix.nar import dump
 from fleetd.nix.signing import NixSigner
@@ -56,7 +57,7 @@ class Daemon:
             login_timeout_s=settings.login_timeout_s,
         )
         roots = settings.state / "gcroots"
-        self.hosts = SshHosts(identity, self.clock, lambda name: self.intake.current.hosts.get(name))
+        self.hosts = SshHosts(identity, self.clock, self._host)
         store, builder = NixStore(roots), NixBuilder(roots)
         signer = NixSigner(settings.nix_key) if settings.nix_key else None
         self.probes = Probes(self.hosts)
@@ -81,6 +82,9 @@ class Daemon:
             clock=self.clock,
             contact_s=settings.contact_s,
         )
+
+    def _host(self, name: str) -> Host | None:
+        return self.intake.current.hosts.get(name)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; leaves trials to their guards with one last extend."""
@@ -139,20 +143,29 @@ async def listen(runner: web.AppRunner, place: str) -> None:
     """Listen on ``unix:/path`` or ``host:port``. Raises ConfigError."""
     if place.startswith("unix:"):
         path = Path(place.removeprefix("unix:"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            if _answers(path):
-                raise ConfigError(f"something listens on {path} already")
-            path.unlink()
+        _make_room(path)
         await web.UnixSite(runner, str(path)).start()
-        path.chmod(0o660)
-        with suppress(LookupError, PermissionError):
-            shutil.chown(path, group=GROUP)
+        _share(path)
         return
     host, _, port = place.rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(f"server.listen: {place!r} is neither unix:/path nor host:port")
     await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+
+
+def _make_room(path: Path) -> None:
+    """Remove a socket that a crash left. Raises ConfigError when somebody answers there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        if _answers(path):
+            raise ConfigError(f"something listens on {path} already")
+        path.unlink()
+
+
+def _share(path: Path) -> None:
+    path.chmod(0o660)
+    with suppress(LookupError, PermissionError):
+        shutil.chown(path, group=GROUP)
 
 
 def _answers(path: Path) -> bool:

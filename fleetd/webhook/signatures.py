@@ -38,7 +38,7 @@ def is_genuine(
 
 
 def _equal(secrets: Sequence[bytes], given: bytes) -> bool:
-    return bool(given) and any([hmac.compare_digest(secret, given) for secret in secrets if secret])
+    return bool(given) and any(hmac.compare_digest(secret, given) for secret in secrets if secret)
 
 
 def _hex(secrets: Sequence[bytes], header: str, body: bytes, prefix: str) -> bool:
@@ -46,7 +46,7 @@ def _hex(secrets: Sequence[bytes], header: str, body: bytes, prefix: str) -> boo
         return False
     given = header.removeprefix(prefix).lower().encode()
     sums = [hmac.new(secret, body, hashlib.sha256).hexdigest().encode() for secret in secrets if secret]
-    return any([hmac.compare_digest(expected, given) for expected in sums])
+    return any(hmac.compare_digest(expected, given) for expected in sums)
 
 
 def _standard(secrets: Sequence[bytes], headers: Mapping[str, str], body: bytes, now: float) -> bool:
@@ -60,7 +60,7 @@ def _standard(secrets: Sequence[bytes], headers: Mapping[str, str], body: bytes,
         for key in (_standard_key(secret) for secret in secrets)
         if key
     ]
-    return any([hmac.compare_digest(expected, word) for expected in sums for word in given])
+    return any(hmac.compare_digest(expected, word) for expected in sums for word in given)
 
 
 def _standard_key(secret: bytes) -> bytes:

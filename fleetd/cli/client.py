@@ -1,0 +1,95 @@
+"""A small client of the API over a unix socket or TCP; standard library, so that the command starts fast."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fleetd.errors import FleetdError
+
+REQUEST_TIMEOUT_S = 1800.0
+"""A plan evaluates the whole fleet before it answers."""
+
+
+class NoDaemon(FleetdError):
+    """There is no daemon at this address."""
+
+    kind = "no-daemon"
+
+
+class Refused(FleetdError):
+    """The daemon said no; its own words and exit code."""
+
+    def __init__(self, document: Mapping[str, Any], status: int) -> None:
+        super().__init__(str(document.get("detail") or f"HTTP {status}"))
+        self.kind = str(document.get("kind", "http"))
+        self.exit_code = int(document.get("exit_code", 1))
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("fleetd", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Client:
+    """Talks to one daemon."""
+
+    def __init__(self, server: str, token_file: str | None) -> None:
+        self._server = server
+        self._token = Path(token_file).read_text().strip() if token_file else None
+
+    def get(self, path: str) -> Any:
+        """Return the document at a path. Raises NoDaemon, Refused."""
+        return self._ask("GET", path, None, {})
+
+    def post(self, path: str, body: Mapping[str, Any], key: str | None = None) -> Any:
+        """Ask for something. Raises NoDaemon, Refused."""
+        return self._ask("POST", path, body, {"Idempotency-Key": key} if key else {})
+
+    def pages(self, path: str, name: str) -> Iterator[Any]:
+        """Yield the entries of every page of a list."""
+        cursor = ""
+        while True:
+            joint = "&" if "?" in path else "?"
+            page = self.get(f"{path}{joint}cursor={cursor}" if cursor else path)
+            yield from page[name]
+            if not page.get("next"):
+                return
+            cursor = page["next"]
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Any:
+        connection = self._connection()
+        sent = {"Content-Type": "application/json", **headers}
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}"
+        try:
+            connection.request(method, path, json.dumps(body) if body is not None else None, sent)
+            response = connection.getresponse()
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise NoDaemon(f"no fleetd at {self._server}: {error}; is it running? (fleetd --config …)") from error
+        finally:
+            connection.close()
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise NoDaemon(f"what answers at {self._server} is no fleetd (HTTP {response.status})") from error
+        if response.status >= 400:
+            raise Refused(document, response.status)
+        return document
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._server.startswith("unix:"):
+            return _UnixConnection(self._server.removeprefix("unix:"), REQUEST_TIMEOUT_S)
+        address = self._server.removeprefix("http://").rstrip("/")
+        return http.client.HTTPConnection(address, timeout=REQUEST_TIMEOUT_S)

@@ -1,0 +1,156 @@
+"""A control node for the lab: a real fleetd process with its files in one directory, and fleetctl by its side."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lab.errors import LabError
+from lab.lab import Lab
+
+PROGRAMS = Path(sys.executable).parent
+NIX_CONFIG = "build-users-group =\nsandbox = false\nsubstituters =\n"
+"""On a plain machine: no build users, no network. Only for these processes."""
+
+POLICY = """
+[policies.default]
+waves = [ { name = "canary", count = 1, soak = "2s" }, { percent = 50, soak = "2s" } ]
+max_parallel = 2
+max_domains = 3
+switch_timeout = "20s"
+min_healthy = "2s"
+healthy_deadline = "15s"
+contact_timeout = "20s"
+commit_timeout = "20s"
+revert_timeout = "30s"
+restart_allowance = "6s"
+progress_deadline = "5m"
+failure_budget = { canary = 0, wave = 0, total = 0 }
+"""
+CHECKS = """
+[[checks]]
+name = "web answers"
+http = { url = "http://{address}:8080/healthz", contains = "greeting" }
+interval = "1s"
+timeout = "2s"
+successes = 2
+soak_interval = "1s"
+"""
+
+
+class Control:
+    """One control node. ``directory`` holds everything; ``start`` and ``stop`` are the process."""
+
+    def __init__(self, lab: Lab, directory: Path, *, policy: str = POLICY, checks: str = CHECKS) -> None:
+        self.directory = directory
+        self.server = f"unix:{directory}/fleetd.sock"
+        directory.mkdir(parents=True, exist_ok=True)
+        hosts = "".join(
+            f'[hosts.{host.name}]\naddress = "{host.address}"\nhost_key = "{" ".join(host.host_key.split()[:2])}"\n'
+            f'tags = {json.dumps(list(host.tags))}\ndomain = "{host.domain}"\n'
+            for host in lab.hosts.values()
+        )
+        (directory / "fleet.toml").write_text(hosts + checks + policy)
+        (directory / "config.toml").write_text(
+            f'[fleet]\npath = "fleet.toml"\n[server]\nlisten = ["{self.server}"]\n[state]\ndirectory = "state"\n'
+            f'[ssh]\nidentity = "{lab.private_key}"\n'
+            'connect_timeout = "2s"\nlogin_timeout = "2s"\norder_timeout = "2s"\n'
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start fleetd and wait until it is ready."""
+        log = (self.directory / "fleetd.log").open("ab")
+        env = {**os.environ, "NIX_CONFIG": NIX_CONFIG}
+        with log:
+            self._process = subprocess.Popen(
+                [str(PROGRAMS / "fleetd"), "--config", str(self.directory / "config.toml")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=env,
+            )
+        end = time.monotonic() + 20
+        while self.ctl("rollouts").returncode != 0:
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise LabError(f"fleetd did not start: {self.log()[-2000:]}")
+            time.sleep(0.2)
+
+    def log(self) -> str:
+        """Return what fleetd has written."""
+        return (self.directory / "fleetd.log").read_text(errors="replace")
+
+    def kill(self) -> None:
+        """End fleetd as a crash does."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End fleetd in an orderly way."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+            try:
+                self._process.wait(40)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(10)
+                raise
+        self._process = None
+
+    def ctl(self, *words: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run fleetctl."""
+        argv = [str(PROGRAMS / "fleetctl"), "--server", self.server, *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    def deploy(self, toplevels: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+        """Deploy prebuilt toplevels and wait."""
+        return self.ctl("deploy", *self.toplevel_words(toplevels), *words)
+
+    def deploy_detached(self, toplevels: Mapping[str, str]) -> str:
+        """Start a deploy and return the rollout's id."""
+        done = self.ctl("--json", "deploy", "--detach", *self.toplevel_words(toplevels))
+        if done.returncode != 0:
+            raise LabError(done.stdout + done.stderr)
+        return str(json.loads(done.stdout)["id"])
+
+    @staticmethod
+    def toplevel_words(toplevels: Mapping[str, str]) -> list[str]:
+        """Return the options that name prebuilt toplevels."""
+        return [word for host, path in toplevels.items() for word in ("--toplevel", f"{host}={path}")]
+
+    def rollout(self, name: str) -> dict[str, Any]:
+        """Return a rollout's document with its hosts by name."""
+        document: dict[str, Any] = json.loads(self.ctl("--json", "rollout", name).stdout)
+        document["hosts"] = {host["name"]: host for host in document["hosts"]}
+        return document
+
+    def wait_for(self, name: str, host: str, *states: str, timeout_s: float = 60) -> dict[str, Any]:
+        """Wait until a host of a rollout is in one of these states."""
+        end = time.monotonic() + timeout_s
+        while True:
+            document = self.rollout(name)
+            if document["hosts"][host]["state"] in states:
+                return document
+            if time.monotonic() > end:
+                raise LabError(f"{host} is {document['hosts'][host]}, not {states}; {self.log()[-1500:]}")
+            time.sleep(0.1)
+
+    def wait_final(self, name: str, timeout_s: float = 180) -> dict[str, Any]:
+        """Wait until a rollout is final."""
+        end = time.monotonic() + timeout_s
+        while True:
+            document = self.rollout(name)
+            if document["finished_at"] is not None:
+                return document
+            if time.monotonic() > end:
+                raise LabError(f"{name} does not end: {document}; {self.log()[-1500:]}")
+            time.sleep(0.3)
