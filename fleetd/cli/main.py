@@ -271,16 +271,18 @@ class _Live:
 
 
 def main() -> None:
-    """Run, with click's usage errors told as 1: 2 means that hosts were taken back."""
-    import click
-
+    """Run, with usage errors told as 1: typer's own 2 would mean that hosts were taken back."""
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(outcome.DETACHED)
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        show_error = getattr(error, "show", None)
+        if callable(show_error):
+            show_error()
         sys.exit(outcome.USAGE)
     except FleetdError as error:
         sys.stderr.write(f"fleetctl: {error}\n")

@@ -154,7 +154,7 @@ def parse_fleet(table: Mapping[str, Any], *, file: str, flake: str | None, conta
             name: {**defaults, **host} if isinstance(host, Mapping) else host for name, host in hosts.items()
         }
     raw = read_table(_File, merged, file)
-    problems: list[str] = Field(default_factory=list)
+    problems: list[str] = []
     policies = {"default": _Policy.model_validate({})} | raw.policies
     fleet = Fleet(
         hosts={name: _host(name, host, flake, problems) for name, host in raw.hosts.items()},
