@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,16 @@ soak_interval = "1s"
 class Control:
     """One control node. ``directory`` holds everything; ``start`` and ``stop`` are the process."""
 
-    def __init__(self, lab: Lab, directory: Path, *, policy: str = POLICY, checks: str = CHECKS) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        directory: Path,
+        *,
+        names: Sequence[str] = (),
+        policy: str = POLICY,
+        checks: str = CHECKS,
+        extra: str = "",
+    ) -> None:
         self.directory = directory
         self.server = f"unix:{directory}/fleetd.sock"
         directory.mkdir(parents=True, exist_ok=True)
@@ -56,12 +65,13 @@ class Control:
             f'[hosts.{host.name}]\naddress = "{host.address}"\nhost_key = "{" ".join(host.host_key.split()[:2])}"\n'
             f'tags = {json.dumps(list(host.tags))}\ndomain = "{host.domain}"\n'
             for host in lab.hosts.values()
+            if not names or host.name in names
         )
         (directory / "fleet.toml").write_text(hosts + checks + policy)
         (directory / "config.toml").write_text(
             f'[fleet]\npath = "fleet.toml"\n[server]\nlisten = ["{self.server}"]\n[state]\ndirectory = "state"\n'
             f'[ssh]\nidentity = "{lab.private_key}"\n'
-            'connect_timeout = "2s"\nlogin_timeout = "2s"\norder_timeout = "2s"\n'
+            'connect_timeout = "2s"\nlogin_timeout = "2s"\norder_timeout = "2s"\n' + extra
         )
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -135,16 +135,10 @@ class LabHost:
         """Power on; returns at once."""
         if self.is_running():
             return
-        log = (self.wiring.directory / "console.log").open("ab")
-        with log:
-            subprocess.Popen(
-                [str(SUPERVISE), self.wiring.short, self.wiring.short, str(self.root), str(self._pidfile)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        _until(self._pidfile.exists, 5, f"{self.name}: the supervisor did not start")
+        console = self.wiring.directory / "console.log"
+        words = (SUPERVISE, self.wiring.short, self.wiring.short, self.root, self._pidfile, console)
+        run("setsid", "--fork", *words)
+        _until(self._pidfile.exists, 5, f"{self.name}: the supervisor did not start; see {console}")
 
     def leader(self) -> int | None:
         """Return the process id of the host's own systemd, or None while it is off."""

@@ -22,11 +22,15 @@ def seed_with(system_of: Callable[[LabHost], System]) -> Callable[[LabHost], Non
     return seed
 
 
-def seed_host(root: Path, toplevel: str) -> None:
-    """Make ``toplevel`` the system of a host that is powered off: valid in its store, profile, boot default."""
-    run("nix-store", "--realise", toplevel, check=False)
+def copy_to(root: Path, toplevel: str) -> None:
+    """Make a closure valid in the store below a root."""
     features = ("--extra-experimental-features", "nix-command")
     run("nix", *features, "copy", "--no-check-sigs", "--to", f"local?root={root}", toplevel, timeout_s=60)
+
+
+def seed_host(root: Path, toplevel: str) -> None:
+    """Make ``toplevel`` the system of a host that is powered off: valid in its store, profile, boot default."""
+    copy_to(root, toplevel)
     profiles = root / "nix/var/nix/profiles"
     profiles.mkdir(parents=True, exist_ok=True)
     (profiles / "system-1-link").symlink_to(toplevel)

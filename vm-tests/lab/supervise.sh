@@ -1,8 +1,9 @@
 #!/bin/bash
 # One lab host: runs systemd-nspawn again whenever the host reboots (exit 133), and ends when it is powered off.
-# Arguments: NAME NETNS ROOT PIDFILE
+# Arguments: NAME NETNS ROOT PIDFILE LOG
 set -u
 name=$1 netns=$2 root=$3 pidfile=$4
+exec </dev/null >>"$5" 2>&1
 echo $$ > "$pidfile"
 while :; do
   # Each boot from a fresh shell in a cgroup of the host's own: hosts that share one end each other's units.
