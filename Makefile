@@ -1,4 +1,4 @@
-.PHONY: help setup lint test test-unit clean
+.PHONY: help setup demo lint test test-unit clean
 SHELLS = fleetd/host/helper/fleetd-host tools/setup vm-tests/lab/supervise.sh vm-tests/lab/base/recipe.sh
 
 help: ## what can be made
@@ -6,6 +6,10 @@ help: ## what can be made
 
 setup: ## install everything that is missing
 	tools/setup --lab
+
+demo: ## the main job on six real hosts (root, Linux)
+	tools/setup --lab
+	PYTHONPATH=vm-tests .venv/bin/python vm-tests/demo.py
 
 lint: ## ruff, mypy, shellcheck
 	.venv/bin/ruff check .
