@@ -1,0 +1,40 @@
+"""The wire form: what is cut, hostile or too long is never taken for a reply."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetd.host.wire import WireError, encode_order, parse_reply, printable
+from fleetd.model.fence import Fence
+from fleetd.model.order import Order, Verb
+
+REPLY = b"fleetd-host 1 3.14\nid=r-1.web1.1\nstate=trial\nend ok started\n"
+
+
+def test_a_whole_reply() -> None:
+    reply = parse_reply(b"banner\n" + REPLY)
+    assert (reply.fence, reply.end, reply.code, reply.fields["state"]) == (Fence(3, 14), "ok", "started", "trial")
+
+
+@pytest.mark.parametrize("length", range(len(REPLY)))
+def test_a_reply_cut_anywhere_is_none(length: int) -> None:
+    with pytest.raises(WireError):
+        parse_reply(REPLY[:length])
+
+
+@given(st.binary(max_size=400))
+def test_garbage_is_a_typed_error(data: bytes) -> None:
+    with pytest.raises(WireError):
+        parse_reply(data)
+
+
+def test_an_order_refuses_what_would_end_its_line() -> None:
+    order = Order(Verb.SETTLE, "r-1.web1.1", Fence(1, 2), "web1\nverb=commit", "m", "b", 10.0)
+    with pytest.raises(WireError, match="host"):
+        encode_order(order)
+
+
+def test_control_characters_never_reach_a_terminal() -> None:
+    assert "\x1b" not in printable("\x1b[31mred\x07")

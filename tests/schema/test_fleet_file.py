@@ -1,0 +1,53 @@
+"""The fleet file: every mistake at once, with its place and what would be right."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from fleetd.errors import ConfigError
+from fleetd.model.fleet import Fleet
+from fleetd.schema.fleet_file import parse_fleet
+
+
+def parse(text: str) -> Fleet:
+    return parse_fleet(tomllib.loads(text), file="fleet.toml", flake=None, contact_s=60)
+
+
+def test_defaults_are_filled_in() -> None:
+    fleet = parse('[defaults]\nuser = "deploy"\n[hosts.web1]\ntags = ["web"]\n[hosts.web2]\nuser = "root"\n')
+    assert (fleet.hosts["web1"].user, fleet.hosts["web2"].user) == ("deploy", "root")
+    assert fleet.hosts["web1"].addresses == ("web1",)
+    assert "default" in fleet.policies
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[hosts.web1]\nadress = "x"\n', "did you mean 'address'"),
+        ('[hosts.web1]\nport = "22"\n', "hosts.web1.port"),
+        ("[hosts]\n", "hosts: there is none"),
+        ('[hosts.web1]\njump = "gw"\n', "'gw', which is not in the fleet"),
+        ('[hosts.web1]\n[[checks]]\nname = "c"\non = "@web"\ntcp = { port = 1 }\n', "no host has the tag 'web'"),
+        ('[hosts.web1]\n[[checks]]\nname = "c"\n', "exactly one kind"),
+        ('[hosts.web1]\n[[checks]]\nname = "c"\nhttp = { url = "http://{addres}/" }\n', "unknown {addres}"),
+        ('[hosts.web1]\n[policies.p]\ngoal = "boot"\n', "not carried out by this release"),
+        ('[hosts.web1]\n[policies.p]\nmax_parallel = "some"\n', "is no size"),
+        ("[hosts.web1]\n[policies.p]\nwaves = [{percent = 60}, {percent = 60}]\n", "add up to 120%"),
+        ('[hosts.web1]\n[policies.p]\nhealthy_deadline = "1m"\n', "= 2m must be at most healthy_deadline = 1m"),
+        ('[hosts.web1]\n[policies.p]\ncontact_timeout = "1m"\n', "contact_timeout = 1m must be at least 3m"),
+        ('[hosts.web1]\n[policies.p]\nprogress_deadline = "5m"\n', "progress_deadline = 5m must be more than"),
+        ("[hosts.web1]\n[[groups]]\nname = 'x'\n", "groups: not carried out"),
+    ],
+)
+def test_mistakes_are_told(text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert told in str(caught.value)
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse('[hosts.web1]\njump = "gw"\n[policies.p]\ngoal = "test"\nreboot = "always"\n')
+    assert len(str(caught.value).splitlines()) == 3
