@@ -145,7 +145,7 @@ def test_old_files_go_before_new_ones_come_also_when_the_disk_is_then_full(rig: 
     assert "No space left on device" in done.stderr
     assert "Failed to install bootloader" in done.stderr
     assert (rig.entries(), rig.current, rig.page()) == ([], rig.old, "greeting v1")
-    # As with the real builder, the way back fails as well while the profile names what does not fit, but its entry is there.
+    # The way back fails as well while the profile names what does not fit, as the real one must; its entry is there.
     rig.profile(rig.old)
     assert rig.switch(rig.old, "boot").returncode == 1
     assert rig.boot_default == rig.old

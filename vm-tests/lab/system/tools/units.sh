@@ -85,7 +85,7 @@ changed_unit() { # UNIT NEWFILE
 }
 
 target_unit() { # UNIT NEWFILE: active targets are started again, and so whatever new they want
-  case $1 in suspend.target | hibernate.target | hybrid-sleep.target | suspend-then-hibernate.target) return ;; esac
+  case $1 in suspend.target | hibernate.target | hybrid-sleep.target) return ;; esac
   if ! says "$2" RefuseManualStart false && ! says "$2" X-OnlyManualStart false; then
     record start "$1"
     hidden[$1]=1
