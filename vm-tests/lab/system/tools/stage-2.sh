@@ -2,6 +2,8 @@
 # Stands where the host's systemd stands: boots what the boot loader says, then becomes systemd. Installed by the seed,
 # outside every generation, as firmware and boot loader are.
 real=/usr/lib/systemd/real/systemd
+# User managers are the same program: only the first process of the machine boots it.
+[ $$ = 1 ] || exec "$real" "$@"
 for word in "$@"; do
   # A daemon-reexec comes by here again: it is not a boot.
   case $word in --deserialize*) exec "$real" "$@" ;; esac
