@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping
 
 from aiohttp import web
 
 from fleetd.api.auth import Tokens, caller_of
+from fleetd.api.hooks import HookSpec, command_of
+from fleetd.api.problems import BODY_LIMIT_BYTES, Handler, errors_as_problems, read_model
 from fleetd.controller.commands import (
     AbortRollout,
     Accepted,
@@ -18,52 +19,24 @@ from fleetd.controller.commands import (
     RollBackRollout,
     SubmitRollout,
 )
-from fleetd.errors import FleetdError, ForbiddenError, NotFoundError, UnauthorizedError, UsageError
+from fleetd.errors import NotFoundError, SelectorError, UsageError
 from fleetd.model.goal import Goal
 from fleetd.ports import History, Record
 from fleetd.rollout.documents import instant
-from fleetd.schema.http import ReasonBody, RollbackBody, RolloutBody, problem
-from fleetd.schema.problems import Table, read_table
-from fleetd.webhook.payloads import Ignore, delivery_key, read
-from fleetd.webhook.signatures import is_genuine
+from fleetd.schema.http import ReasonBody, RollbackBody, RolloutBody
+from fleetd.webhook.payloads import Ignore
 
-BODY_LIMIT_BYTES = 1024 * 1024
+__all__ = ["Api", "HookSpec"]
+
+CALLER = web.RequestKey("caller", str)
+"""Who the request comes from; set once it is known."""
+
 PAGE = 200
-OPEN_ROUTES = ("/v1/health", "/v1/ready")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+KEY_LIMIT = 200
+"""Longest idempotency key, in characters."""
 
-
-class BadJson(UsageError):
-    """The body is not JSON."""
-
-    kind = "bad-json"
-
-
-class RefNotAllowed(ForbiddenError):
-    """This hook does not deploy that ref."""
-
-    kind = "ref-not-allowed"
-
-
-class TooLarge(UsageError):
-    """The body is larger than any request of ours."""
-
-    kind = "too-large"
-    http_status = 413
-
-
-class HookSpec:
-    """One configured webhook."""
-
-    def __init__(
-        self, provider: str, auth: str, secrets: Sequence[bytes], refs: Sequence[str], policy: str, on: str
-    ) -> None:
-        self.provider = provider
-        self.auth = auth
-        self.secrets = tuple(secrets)
-        self.refs = tuple(refs)
-        self.policy = policy
-        self.on = on
+_NUMBER = re.compile(r"[0-9]{1,18}")
+"""A sequence number. ``str.isdigit`` also takes digits of other scripts, and numbers that no database holds."""
 
 
 class Api:
@@ -77,7 +50,7 @@ class Api:
 
     def application(self) -> web.Application:
         """Return the application with every route."""
-        app = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=[self._errors])
+        app = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=[errors_as_problems])
         app.router.add_get("/v1/health", self._health)
         app.router.add_get("/v1/ready", self._ready)
         for method, path, scope, handler in (
@@ -102,27 +75,10 @@ class Api:
         async def guarded(request: web.Request) -> web.StreamResponse:
             caller = caller_of(request, self._tokens)
             caller.require(scope)
-            request["caller"] = caller.name
+            request[CALLER] = caller.name
             return await handler(request)
 
         return guarded
-
-    @staticmethod
-    @web.middleware
-    async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except FleetdError as error:
-            return _problem(error)
-        except web.HTTPRequestEntityTooLarge:
-            return _problem(TooLarge(f"at most {BODY_LIMIT_BYTES} bytes"))
-        except web.HTTPException as error:
-            if error.status < 400:
-                raise
-            wrong = UsageError(f"{request.method} {request.path}: {error.reason}")
-            wrong.http_status = error.status
-            wrong.kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status, "http")
-            return _problem(wrong)
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -143,8 +99,16 @@ class Api:
         return web.json_response({"hosts": shown, "next": None})
 
     async def _host(self, request: web.Request) -> web.Response:
-        found = await self._control.hosts(request.match_info["name"])
-        return web.json_response(found[0])
+        name = request.match_info["name"]
+        try:
+            found = await self._control.hosts(name)
+        except SelectorError as error:
+            raise NotFoundError(f"there is no host {name!r}") from error
+        # The name goes through a selector, in which ``*`` or ``@web`` mean others.
+        for host in found:
+            if host["name"] == name:
+                return web.json_response(host)
+        raise NotFoundError(f"there is no host {name!r}")
 
     async def _rollouts(self, request: web.Request) -> web.Response:
         found = await self._history.rollouts(before=request.query.get("cursor"), limit=PAGE)
@@ -173,7 +137,7 @@ class Api:
 
     async def _events(self, request: web.Request) -> web.Response:
         after = request.query.get("after", "0")
-        if not after.isdigit():
+        if _NUMBER.fullmatch(after) is None:
             raise UsageError(f"after={after!r} is no sequence number")
         found = await self._history.events(after=int(after), limit=PAGE)
         return web.json_response({"events": [_event(r) for r in found], "next": found[-1].seq if found else int(after)})
@@ -181,56 +145,32 @@ class Api:
     # -- asking ---------------------------------------------------------------------------------------------------
 
     async def _plan(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._control.plan(_submit_of(await _body(request, RolloutBody), request)))
+        return web.json_response(await self._control.plan(_submit_of(await read_model(request, RolloutBody), request)))
 
     async def _submit(self, request: web.Request) -> web.Response:
-        return await self._accept(_submit_of(await _body(request, RolloutBody), request))
+        return await self._accept(_submit_of(await read_model(request, RolloutBody), request))
 
     async def _abort(self, request: web.Request) -> web.Response:
-        body = await _body(request, ReasonBody)
-        return await self._accept(AbortRollout(request.match_info["id"], request["caller"], body.reason))
+        body = await read_model(request, ReasonBody)
+        return await self._accept(AbortRollout(request.match_info["id"], request[CALLER], body.reason))
 
     async def _rollback_rollout(self, request: web.Request) -> web.Response:
-        body = await _body(request, ReasonBody)
-        return await self._accept(RollBackRollout(request.match_info["id"], request["caller"], body.reason))
+        body = await read_model(request, ReasonBody)
+        return await self._accept(RollBackRollout(request.match_info["id"], request[CALLER], body.reason))
 
     async def _rollback(self, request: web.Request) -> web.Response:
-        body = await _body(request, RollbackBody)
-        key = request.headers.get("Idempotency-Key")
-        return await self._accept(RollBackHosts(request["caller"], key, body.on, body.to, body.reason))
+        body = await read_model(request, RollbackBody)
+        key = _key(request)
+        return await self._accept(RollBackHosts(request[CALLER], key, body.on, body.to, body.reason))
 
     async def _accept(self, command: Command) -> web.Response:
         return _accepted(await self._control.submit(command))
 
     async def _hook(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        hook = self._hooks.get(name)
-        if hook is None:
-            raise NotFoundError("there is no such hook")
-        body = await request.read()
-        headers = {key.lower(): value for key, value in request.headers.items()}
-        if not is_genuine(hook.provider, hook.auth, hook.secrets, headers, body, time.time()):
-            raise UnauthorizedError("the delivery is not signed as this hook demands")
-        try:
-            asked = read(hook.provider, headers, json.loads(body))
-        except json.JSONDecodeError as error:
-            raise BadJson(f"the body is not JSON: {error}") from error
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        asked = await command_of(request, self._hooks)
         if isinstance(asked, Ignore):
             return web.json_response({"result": "ignored", "reason": asked.reason})
-        if hook.refs and asked.ref not in hook.refs:
-            raise RefNotAllowed(f"{asked.ref or 'no ref'} is not one of {', '.join(hook.refs)}")
-        command = SubmitRollout(
-            requested_by=f"hook {name}",
-            key=delivery_key(name, headers, body),
-            revision=asked.revision,
-            toplevels=asked.toplevels,
-            on=asked.on or hook.on,
-            policy=hook.policy,
-            reason=asked.reason,
-        )
-        return _accepted(await self._control.submit(command))
+        return await self._accept(asked)
 
 
 def _accepted(accepted: Accepted) -> web.Response:
@@ -243,19 +183,18 @@ def _submit_of(body: RolloutBody, request: web.Request) -> SubmitRollout:
         goal = Goal(body.goal)
     except ValueError as error:
         raise UsageError(f"no goal {body.goal!r} (there are: {', '.join(Goal)})") from error
+    caller, key = request[CALLER], _key(request)
+    return SubmitRollout(caller, key, body.revision, body.toplevels, body.on, body.policy, goal, body.reason)
+
+
+def _key(request: web.Request) -> str | None:
+    """Return the idempotency key, apart from those of hooks: no caller of the API can stand in a delivery's way."""
     key = request.headers.get("Idempotency-Key")
-    return SubmitRollout(request["caller"], key, body.revision, body.toplevels, body.on, body.policy, goal, body.reason)
-
-
-async def _body(request: web.Request, model: type[Table]) -> Table:
-    raw = await request.read()
-    try:
-        table = json.loads(raw) if raw.strip() else {}
-    except ValueError as error:
-        raise BadJson(f"the body is not JSON: {error}") from error
-    if not isinstance(table, dict):
-        raise UsageError("the body must be a JSON object")
-    return read_table(model, table, "body")
+    if not key:
+        return None
+    if len(key) > KEY_LIMIT or not key.isprintable():
+        raise UsageError(f"an Idempotency-Key is 1 to {KEY_LIMIT} printable characters")
+    return f"api:{key}"
 
 
 def _event(record: Record) -> Mapping[str, object]:
@@ -267,11 +206,3 @@ def _event(record: Record) -> Mapping[str, object]:
         "kind": record.kind,
         "data": record.data,
     }
-
-
-def _problem(error: FleetdError) -> web.Response:
-    document = problem(error)
-    headers = {"Retry-After": "1"} if error.http_status == 503 else {}
-    return web.json_response(
-        document, status=error.http_status, content_type="application/problem+json", headers=headers
-    )

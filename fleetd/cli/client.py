@@ -8,8 +8,9 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from fleetd.errors import FleetdError
+from fleetd.errors import FleetdError, UsageError
 
 REQUEST_TIMEOUT_S = 1800.0
 """A plan evaluates the whole fleet before it answers."""
@@ -19,6 +20,13 @@ class NoDaemon(FleetdError):
     """There is no daemon at this address."""
 
     kind = "no-daemon"
+
+
+class DaemonLost(NoDaemon):
+    """The daemon was there and is gone before it answered: what was sent may or may not be on its disk."""
+
+    kind = "daemon-lost"
+    exit_code = 6
 
 
 class Refused(FleetdError):
@@ -46,7 +54,7 @@ class Client:
 
     def __init__(self, server: str, token_file: str | None) -> None:
         self._server = server
-        self._token = Path(token_file).read_text().strip() if token_file else None
+        self._token = _token_of(token_file) if token_file else None
 
     def get(self, path: str) -> Any:
         """Return the document at a path. Raises NoDaemon, Refused."""
@@ -61,7 +69,7 @@ class Client:
         cursor = ""
         while True:
             joint = "&" if "?" in path else "?"
-            page = self.get(f"{path}{joint}cursor={cursor}" if cursor else path)
+            page = self.get(f"{path}{joint}cursor={quote(cursor, safe='')}" if cursor else path)
             yield from page[name]
             if not page.get("next"):
                 return
@@ -73,11 +81,14 @@ class Client:
         if self._token:
             sent["Authorization"] = f"Bearer {self._token}"
         try:
+            self._connect(connection)
             connection.request(method, path, json.dumps(body) if body is not None else None, sent)
             response = connection.getresponse()
             text = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise NoDaemon(f"no fleetd at {self._server}: {error}; is it running? (fleetd --config …)") from error
+            raise DaemonLost(
+                f"fleetd at {self._server} went away before it answered: {str(error) or 'closed'}"
+            ) from error
         finally:
             connection.close()
         try:
@@ -88,8 +99,31 @@ class Client:
             raise Refused(document, response.status)
         return document
 
+    def _connect(self, connection: http.client.HTTPConnection) -> None:
+        try:
+            connection.connect()
+        except PermissionError as error:
+            raise NoDaemon(f"{self._server}: {error.strerror}; be root, or in the group fleetd") from error
+        except OSError as error:
+            raise NoDaemon(f"no fleetd at {self._server}: {error}; is it running? (fleetd --config …)") from error
+
     def _connection(self) -> http.client.HTTPConnection:
         if self._server.startswith("unix:"):
             return _UnixConnection(self._server.removeprefix("unix:"), REQUEST_TIMEOUT_S)
-        address = self._server.removeprefix("http://").rstrip("/")
-        return http.client.HTTPConnection(address, timeout=REQUEST_TIMEOUT_S)
+        scheme, found, rest = self._server.partition("://")
+        if found and scheme != "http":
+            raise UsageError(f"--server {self._server!r}: write unix:/path or http://host:port")
+        try:
+            return http.client.HTTPConnection((rest if found else scheme).rstrip("/"), timeout=REQUEST_TIMEOUT_S)
+        except http.client.InvalidURL as error:
+            raise UsageError(f"--server {self._server!r}: {error}") from error
+
+
+def _token_of(file: str) -> str:
+    try:
+        token = Path(file).read_text().strip()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--token-file {file}: {error}") from error
+    if not token or not token.isascii() or not token.isprintable():
+        raise UsageError(f"--token-file {file}: holds no token (fleetctl token create prints one)")
+    return token

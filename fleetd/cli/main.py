@@ -10,12 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from fleetd.cli import outcome
-from fleetd.cli.client import Client, NoDaemon
-from fleetd.cli.render import host_line, observed_line, plan_lines, rollout_line
+from fleetd.cli.client import Client, DaemonLost, NoDaemon
+from fleetd.cli.render import event_line, host_line, observed_line, plan_lines, rollout_line
 from fleetd.errors import FleetdError, UsageError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-token_app = typer.Typer(no_args_is_help=True, help="API tokens.")
+# Plain help: drawing it with rich would double the time that it takes to start.
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+token_app = typer.Typer(no_args_is_help=True, help="API tokens.", rich_markup_mode=None)
 app.add_typer(token_app, name="token")
 
 POLL_S = 0.5
@@ -25,6 +26,7 @@ LOST_DAEMON_S = 30.0
 On = Annotated[
     str, typer.Option("--on", help="Which hosts: names, globs, @tag, domain:x; , is or, & is and, ! is not.")
 ]
+Revision = Annotated[str | None, typer.Argument(help="A flake reference or commit; default: the configured flake.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the rollout.")]
 Toplevels = Annotated[list[str] | None, typer.Option("--toplevel", metavar="HOST=PATH", help="A prebuilt toplevel.")]
 
@@ -69,7 +71,7 @@ def body_of(revision: str | None, toplevels: list[str] | None, on: str, policy: 
 
 
 @app.command()
-def plan(revision: str | None = None, on: On = "", toplevel: Toplevels = None, policy: str = "default") -> None:
+def plan(revision: Revision = None, on: On = "", toplevel: Toplevels = None, policy: str = "default") -> None:
     """Show what a deploy would do: waves, and from what to what. Nothing is done."""
     document = client().post("/v1/plan", body_of(revision, toplevel, on, policy, ""))
     show(document, plan_lines(document))
@@ -79,9 +81,7 @@ def plan(revision: str | None = None, on: On = "", toplevel: Toplevels = None, p
 
 @app.command()
 def deploy(
-    revision: Annotated[
-        str | None, typer.Argument(help="A flake reference or commit; default: the configured flake.")
-    ] = None,
+    revision: Revision = None,
     on: On = "",
     toplevel: Toplevels = None,
     policy: str = "default",
@@ -94,7 +94,7 @@ def deploy(
     """Bring hosts to a revision, wave by wave."""
     del yes
     body = {**body_of(revision, toplevel, on, policy, reason), "goal": goal}
-    _started(client().post("/v1/rollouts", body), wait, timeout)
+    _started(_submit("/v1/rollouts", body), wait, timeout)
 
 
 @app.command()
@@ -106,13 +106,13 @@ def rollback(
     timeout: float = 86400.0,
 ) -> None:
     """Take hosts back to the system before."""
-    _started(client().post("/v1/rollback", {"on": on, "to": to, "reason": reason}), wait, timeout)
+    _started(_submit("/v1/rollback", {"on": on, "to": to, "reason": reason}), wait, timeout)
 
 
 @app.command()
 def abort(rollout: str, reason: Reason = "") -> None:
     """End a rollout: trials go back, committed hosts stay."""
-    document = client().post(f"/v1/rollouts/{rollout}/abort", {"reason": reason})
+    document = client().post(f"/v1/rollouts/{_quoted(rollout)}/abort", {"reason": reason})
     show(document, [rollout_line(document)])
 
 
@@ -144,8 +144,8 @@ def rollouts() -> None:
 @app.command()
 def rollout(name: str) -> None:
     """Show one rollout with its hosts."""
-    document = client().get(f"/v1/rollouts/{name}")
-    found = list(client().pages(f"/v1/rollouts/{name}/hosts", "hosts"))
+    path = f"/v1/rollouts/{_quoted(name)}"
+    document, found = client().get(path), list(client().pages(f"{path}/hosts", "hosts"))
     show({**document, "hosts": found}, [rollout_line(document), *(host_line(host) for host in found)])
 
 
@@ -153,6 +153,18 @@ def rollout(name: str) -> None:
 def watch(name: str, timeout: float = 86400.0) -> None:
     """Follow a rollout to its end."""
     raise typer.Exit(_follow(name, timeout))
+
+
+@app.command()
+def events(after: Annotated[int, typer.Option(min=0, help="Only those after this number.")] = 0) -> None:
+    """Print what happened, a line each, oldest first."""
+    while True:
+        page = client().get(f"/v1/events?after={after}")
+        for event in page["events"]:
+            print(json.dumps(event) if Options.as_json else event_line(event))
+        if not page["events"]:
+            return
+        after = page["next"]
 
 
 @app.command()
@@ -176,7 +188,7 @@ def token_create(
     """Make a token; it is printed this once."""
     from pathlib import Path
 
-    from fleetd.api.auth import SCOPES, Tokens
+    from fleetd.api.tokens import SCOPES, Tokens
     from fleetd.model.duration import parse_duration
 
     wrong = sorted(set(scope) - set(SCOPES))
@@ -195,6 +207,27 @@ def _quoted(text: str) -> str:
     return quote(text, safe="")
 
 
+def _submit(path: str, body: dict[str, Any]) -> Any:
+    """Ask for a rollout, and ask again under the same key when the daemon goes away before it answers.
+
+    The key makes the repeat harmless. Raises NoDaemon (nothing was sent), DaemonLost (nobody knows), Refused.
+    """
+    import secrets
+
+    key, lost, end = secrets.token_hex(16), None, time.monotonic() + LOST_DAEMON_S
+    while True:
+        try:
+            return client().post(path, body, key)
+        except DaemonLost as error:
+            lost = error
+        except NoDaemon:
+            if lost is None:
+                raise
+        if time.monotonic() > end:
+            raise DaemonLost(f"{lost}; it may have been accepted (see fleetctl rollouts)")
+        time.sleep(POLL_S)
+
+
 def _started(document: Any, wait: bool, timeout_s: float) -> None:
     if not wait:
         show(document, [rollout_line(document)])
@@ -204,13 +237,13 @@ def _started(document: Any, wait: bool, timeout_s: float) -> None:
 
 def _follow(name: str, timeout_s: float) -> int:
     """Show a rollout until it is final; returns the exit code."""
+    path = f"/v1/rollouts/{_quoted(name)}"
     end, last_word, seen = time.monotonic() + timeout_s, time.monotonic(), dict[str, str]()
     live = _Live() if sys.stdout.isatty() and not Options.as_json else None
     try:
         while True:
             try:
-                document = client().get(f"/v1/rollouts/{name}")
-                found = list(client().pages(f"/v1/rollouts/{name}/hosts", "hosts"))
+                document, found = client().get(path), list(client().pages(f"{path}/hosts", "hosts"))
                 last_word = time.monotonic()
             except NoDaemon:
                 if time.monotonic() - last_word > LOST_DAEMON_S or time.monotonic() > end:
@@ -218,12 +251,12 @@ def _follow(name: str, timeout_s: float) -> int:
                     return outcome.UNKNOWN
                 time.sleep(POLL_S)
                 continue
-            final = document["phase"] in outcome.FINAL
+            over = outcome.is_over(document)
             if live is not None:
                 live.update(document, found)
             else:
                 _changes(document, found, seen)
-            if final:
+            if over:
                 return outcome.exit_code(document)
             if time.monotonic() > end:
                 sys.stderr.write(f"fleetctl: {name} is not at its end yet; it goes on (fleetctl watch {name})\n")

@@ -18,9 +18,26 @@ DETACHED = 130
 FINAL = ("succeeded", "incomplete", "failed", "rolled-back", "aborted", "superseded", "needs-operator")
 
 
+NOT_DONE = ("deferred", "skipped", "failed", "reverted", "rolled-back", "pending")
+"""States in which a selected host did not get what was asked, whatever the phase is called."""
+
+
+def is_over(rollout: Mapping[str, Any]) -> bool:
+    """Whether following it on is pointless: it is final, or it waits for a person."""
+    return rollout["phase"] in FINAL or bool(rollout.get("paused"))
+
+
 def exit_code(rollout: Mapping[str, Any]) -> int:
-    """Return the exit code of a rollout that is final; UNKNOWN while it is not."""
-    error = rollout.get("error") or {}
+    """Return the exit code of a rollout; UNKNOWN while it goes on.
+
+    Host counts can only make an end worse, never better: a stranded host needs a person under any phase, and
+    ``succeeded`` is 0 only where no selected host was left out.
+    """
+    error, counts = rollout.get("error") or {}, rollout.get("counts") or {}
+    if is_over(rollout) and (counts.get("stranded") or rollout["phase"] not in FINAL):
+        return PERSON_NEEDED
+    if rollout["phase"] == "succeeded" and rollout.get("kind") != "rollback" and any(counts.get(s) for s in NOT_DONE):
+        return INCOMPLETE
     if rollout["phase"] == "failed" and error.get("kind") == "source":
         return NOT_BUILT
     return {

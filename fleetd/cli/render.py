@@ -51,6 +51,12 @@ def observed_line(host: Document) -> str:
     return f"{host['name']}  {host['state']}  {short(host['current'])}{shown_marks}{contact}"
 
 
+def event_line(event: Document) -> str:
+    """Return a record of the journal in one line."""
+    about = "  ".join(word for word in (event["rollout"], event["host"]) if word)
+    return f"{event['seq']}  {event['at']}  {event['kind']}" + (f"  {about}" if about else "")
+
+
 def plan_lines(plan: Document) -> list[str]:
     """Return a plan as lines."""
     lines = [f"policy {plan['policy']}, at most {plan['max_parallel']} hosts unproven at once"]

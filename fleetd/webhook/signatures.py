@@ -9,10 +9,14 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 
 TIMESTAMP_TOLERANCE_S = 300
 """Standard Webhooks' own."""
+
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")
+"""Seconds since the epoch. ``str.isdigit`` also takes digits of other scripts, which ``int`` may not."""
 
 
 def is_genuine(
@@ -27,14 +31,19 @@ def is_genuine(
         case "forgejo", _:
             return _hex(secrets, headers.get("x-forgejo-signature", ""), body, "")
         case "gitlab", "token":
-            return _equal(secrets, headers.get("x-gitlab-token", "").encode())
+            return _equal(secrets, _raw(headers.get("x-gitlab-token", "")))
         case (("gitlab" | "standard"), _):
             return _standard(secrets, headers, body, now)
         case "bearer", _:
             word, _, token = headers.get("authorization", "").partition(" ")
-            return word.lower() == "bearer" and _equal(secrets, token.strip().encode())
+            return word.lower() == "bearer" and _equal(secrets, _raw(token.strip()))
         case _:
             return False
+
+
+def _raw(text: str) -> bytes:
+    """Return a header as it was sent: bytes that are not UTF-8 arrive as surrogates, and must not be an error."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _equal(secrets: Sequence[bytes], given: bytes) -> bool:
@@ -44,17 +53,18 @@ def _equal(secrets: Sequence[bytes], given: bytes) -> bool:
 def _hex(secrets: Sequence[bytes], header: str, body: bytes, prefix: str) -> bool:
     if not header.startswith(prefix) or len(header) == len(prefix):
         return False
-    given = header.removeprefix(prefix).lower().encode()
+    given = _raw(header.removeprefix(prefix).lower())
     sums = [hmac.new(secret, body, hashlib.sha256).hexdigest().encode() for secret in secrets if secret]
     return any(hmac.compare_digest(expected, given) for expected in sums)
 
 
 def _standard(secrets: Sequence[bytes], headers: Mapping[str, str], body: bytes, now: float) -> bool:
     name, at = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    if not name or not at.isdigit() or abs(now - int(at)) > TIMESTAMP_TOLERANCE_S:
+    words = headers.get("webhook-signature", "").split()
+    if not name or _TIMESTAMP.fullmatch(at) is None or abs(now - int(at)) > TIMESTAMP_TOLERANCE_S:
         return False
-    message = f"{name}.{at}.".encode() + body
-    given = [word.removeprefix("v1,").encode() for word in headers.get("webhook-signature", "").split()]
+    message = _raw(f"{name}.{at}.") + body
+    given = [_raw(word.removeprefix("v1,")) for word in words if word.startswith("v1,")]
     sums = [
         base64.b64encode(hmac.new(key, message, hashlib.sha256).digest())
         for key in (_standard_key(secret) for secret in secrets)

@@ -60,10 +60,43 @@ def test_a_push_asks_for_its_commit_and_nothing_else_of_it() -> None:
     assert read("github", headers, payload) == Ask("refs/heads/main", "a" * 40, reason="push to refs/heads/main")
     assert isinstance(read("github", {"x-github-event": "ping"}, {}), Ignore)
     assert isinstance(read("github", headers, {**payload, "after": "0" * 40}), Ignore)
-    assert delivery_key("h", headers, b"") == "hook:h:d-1"
+    assert delivery_key("h", "github", "signature", headers, b"") == "hook:h:d-1"
 
 
 @pytest.mark.parametrize("ref", ["refs/heads/../x", "--upload-pack=x", "main"])
 def test_an_odd_ref_is_refused(ref: str) -> None:
     with pytest.raises(ValueError, match="needs a ref"):
         read("github", {"x-github-event": "push"}, {"ref": ref, "after": "a" * 40})
+
+
+PIPELINE = {"id": 9, "status": "success", "source": "push", "ref": "main", "tag": False, "sha": "b" * 40}
+
+
+@pytest.mark.parametrize(
+    ("change", "ref"),
+    [
+        ({}, "refs/heads/main"),
+        ({"tag": True, "ref": "v1"}, "refs/tags/v1"),
+        ({"status": "running"}, None),
+        ({"status": "failed"}, None),
+        ({"source": "merge_request_event"}, None),
+        ({"source": None}, None),
+    ],
+)
+def test_only_a_trusted_pipeline_that_succeeded_asks(change: dict[str, object], ref: str | None) -> None:
+    payload = {"object_kind": "pipeline", "object_attributes": {**PIPELINE, **change}}
+    asked = read("gitlab", {"x-gitlab-event": "Pipeline Hook"}, payload)
+    assert asked == Ask(ref, "b" * 40, reason=f"pipeline 9 of {ref}") if ref else isinstance(asked, Ignore)
+
+
+@pytest.mark.parametrize("change", [{"ref": "../x"}, {"ref": None, "sha": None}, {"ref": "a b"}, {"sha": "main"}])
+def test_an_odd_pipeline_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="a pipeline needs"):
+        read("gitlab", {"x-gitlab-event": "Pipeline Hook"}, {"object_attributes": {**PIPELINE, **change}})
+    with pytest.raises(ValueError, match="object_attributes"):
+        read("gitlab", {"x-gitlab-event": "Pipeline Hook"}, {})
+
+
+def test_another_forge_s_event_header_is_not_read() -> None:
+    asked = read("github", {"x-gitlab-event": "Push Hook"}, {"ref": "refs/heads/main", "after": "a" * 40})
+    assert isinstance(asked, Ignore)

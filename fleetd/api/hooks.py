@@ -1,0 +1,78 @@
+"""``POST /v1/hooks/{name}``: from a delivery to a rollout that is on disk before it is answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from fleetd.api.problems import RefNotAllowed, parse_json, read_body
+from fleetd.controller.commands import SubmitRollout
+from fleetd.errors import NotFoundError, UnauthorizedError, UsageError
+from fleetd.webhook.payloads import FORGES, Ask, Ignore, delivery_key, read
+from fleetd.webhook.signatures import is_genuine
+
+
+@dataclass(frozen=True, slots=True)
+class HookSpec:
+    """One configured webhook. Its ``on`` and ``refs`` are borders that no payload crosses."""
+
+    provider: str
+    auth: str
+    secrets: Sequence[bytes]
+    refs: Sequence[str]
+    policy: str
+    on: str
+
+
+async def command_of(request: web.Request, hooks: Mapping[str, HookSpec]) -> SubmitRollout | Ignore:
+    """Return what a delivery asks for.
+
+    Nothing of the body is looked at before its signature holds. Raises NotFoundError, UnauthorizedError (one text for
+    every cause), RefNotAllowed, UsageError and its kinds.
+    """
+    name = request.match_info["name"]
+    hook = hooks.get(name)
+    if hook is None:
+        raise NotFoundError("there is no such hook")
+    body = await read_body(request)
+    headers = {key.lower(): value for key, value in request.headers.items()}
+    if not is_genuine(hook.provider, hook.auth, hook.secrets, headers, body, time.time()):
+        raise UnauthorizedError("the delivery is not signed as this hook demands")
+    payload = parse_json(body)
+    try:
+        asked = read(hook.provider, headers, payload)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if isinstance(asked, Ignore):
+        return asked
+    _check_ref(hook, asked)
+    return SubmitRollout(
+        requested_by=f"hook {name}",
+        key=delivery_key(name, hook.provider, hook.auth, headers, body),
+        revision=asked.revision,
+        toplevels=asked.toplevels,
+        on=within(asked.on, hook.on),
+        policy=hook.policy,
+        reason=asked.reason,
+    )
+
+
+def _check_ref(hook: HookSpec, asked: Ask) -> None:
+    """Raise RefNotAllowed. A forge's hook without refs allows none: every pushed branch would deploy otherwise."""
+    if not hook.refs and hook.provider in FORGES:
+        raise RefNotAllowed(f"this hook has no refs configured, so {asked.ref} is not deployed")
+    if hook.refs and asked.ref not in hook.refs:
+        raise RefNotAllowed(f"{asked.ref or 'no ref'} is not one of {', '.join(hook.refs)}")
+
+
+def within(asked: str, allowed: str) -> str:
+    """Return the selector for those of the asked hosts that are allowed; empty is every host.
+
+    Selectors have no brackets, so each asked alternative is joined with each allowed one.
+    """
+    if not asked or not allowed:
+        return asked or allowed
+    return ",".join(f"{one.strip()}&{other.strip()}" for one in asked.split(",") for other in allowed.split(","))

@@ -1,0 +1,169 @@
+"""A controller and its history in memory: what the API and the command line are tested against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fleetd.controller.commands import Accepted, Command, Document, RollBackHosts, SubmitRollout
+from fleetd.errors import FleetdError, NotFoundError, SelectorError
+from fleetd.ports import Record
+
+
+def rollout_document(name: str, phase: str = "rolling", **changes: object) -> dict[str, object]:
+    """Return a rollout as the engine shows it."""
+    return {
+        "id": name,
+        "kind": "deploy",
+        "phase": phase,
+        "paused": False,
+        "revision": "prebuilt toplevels",
+        "goal": "switch",
+        "policy": "default",
+        "on": "*",
+        "reason": "",
+        "requested_by": "test",
+        "created_at": "2026-01-01T00:00:00.000Z",
+        "finished_at": None,
+        "finish_reason": "",
+        "waves": [{"name": "canary", "state": "rolling", "counts": {"trial": 1}, "soak_s": 60.0}],
+        "counts": {"trial": 1},
+        "blocked_by": [],
+        "error": None,
+        "seq": 7,
+        **changes,
+    }
+
+
+def host_document(name: str, state: str = "trial", **changes: object) -> dict[str, object]:
+    """Return a host of a rollout as the engine shows it."""
+    return {
+        "name": name,
+        "wave": "canary",
+        "state": state,
+        "contact": "ok",
+        "from": f"/nix/store/{'0' * 32}-nixos-system-{name}-1",
+        "to": f"/nix/store/{'1' * 32}-nixos-system-{name}-2",
+        "kind": "",
+        "reason": "",
+        "attempts": 1,
+        **changes,
+    }
+
+
+@dataclass(slots=True)
+class FakeControl:
+    """Accepts everything, or raises ``error``; keeps what it was asked."""
+
+    error: BaseException | None = None
+    not_ready: tuple[str, ...] = ()
+    commands: list[Command] = field(default_factory=list)
+    plans: list[SubmitRollout] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+    known: tuple[str, ...] = ("web1", "web2", "db1")
+
+    async def submit(self, command: Command) -> Accepted:
+        """Keep the command; the same key is the same rollout."""
+        if self.error is not None:
+            raise self.error
+        key = command.key if isinstance(command, SubmitRollout | RollBackHosts) else None
+        if key is not None and key in self.keys:
+            return Accepted(self.keys[key], rollout_document(self.keys[key]), repeated=True)
+        self.commands.append(command)
+        name = f"r-{len(self.commands)}"
+        if key is not None:
+            self.keys[key] = name
+        return Accepted(name, rollout_document(name))
+
+    async def plan(self, request: SubmitRollout) -> Document:
+        """Return a plan."""
+        if self.error is not None:
+            raise self.error
+        self.plans.append(request)
+        host = {"name": "web1", "from": None, "to": f"/nix/store/{'1' * 32}-nixos-system-web1-2"}
+        return {
+            "waves": [{"name": "canary", "soak": "1m", "hosts": [host]}],
+            "policy": request.policy,
+            "max_parallel": 1,
+            "unchanged": [],
+            "errors": [],
+            "times": {"network_lost": "back within 3m", "bad_health": "back within 6m"},
+        }
+
+    async def fleet(self) -> Document:
+        """Return the fleet."""
+        return {"hosts": [{"name": name} for name in self.known], "policies": ["default"], "checks": []}
+
+    async def hosts(self, on: str) -> Sequence[Document]:
+        """Return the hosts; ``*`` and nothing select all, as with real selectors."""
+        names = [name for name in self.known if on in ("", "*", name)]
+        if not names:
+            raise SelectorError(f"selector {on!r}: no host matches")
+        extra = {"current": None, "drifted": False, "needs_reboot": False}
+        return [{"name": n, "state": "idle" if n != "db1" else "trial", "contact": "ok", **extra} for n in names]
+
+    def problems(self) -> Sequence[str]:
+        """Return why it is not ready."""
+        return self.not_ready
+
+
+@dataclass(slots=True)
+class FakeHistory:
+    """Read models in memory, with the paging of the real ones."""
+
+    documents: dict[str, dict[str, object]] = field(default_factory=dict)
+    members: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+
+    def add(self, document: dict[str, object], *hosts: dict[str, object]) -> None:
+        """Put a rollout in, or replace it."""
+        self.documents[str(document["id"])] = document
+        self.members[str(document["id"])] = sorted(hosts, key=lambda host: str(host["name"]))
+
+    async def rollouts(self, *, before: str | None, limit: int) -> Sequence[Mapping[str, object]]:
+        """Newest first."""
+        names = list(reversed(self.documents))
+        if before is not None:
+            names = names[names.index(before) + 1 :]
+        return [self.documents[name] for name in names[:limit]]
+
+    async def rollout(self, rollout: str) -> Mapping[str, object] | None:
+        """Return one."""
+        return self.documents.get(rollout)
+
+    async def rollout_hosts(
+        self, rollout: str, *, state: str | None, wave: str | None, after: str | None, limit: int
+    ) -> Sequence[Mapping[str, object]]:
+        """Return hosts by name."""
+        found = [host for host in self.members[rollout] if state is None or host["state"] == state]
+        found = [host for host in found if wave is None or host["wave"] == wave]
+        return [host for host in found if after is None or str(host["name"]) > after][:limit]
+
+    async def hosts(self) -> Mapping[str, Mapping[str, object]]:
+        """Return nothing: the API does not ask."""
+        return {}
+
+    async def request(self, key: str) -> Mapping[str, object] | None:
+        """Return nothing: the API does not ask."""
+        raise NotFoundError(key)
+
+    async def events(self, *, after: int, limit: int) -> Sequence[Record]:
+        """Return records after a number."""
+        return [record for record in self.records if record.seq > after][:limit]
+
+    async def head(self) -> int:
+        """Return the newest number."""
+        return self.records[-1].seq if self.records else 0
+
+
+def record(seq: int) -> Record:
+    """Return a line of the journal."""
+    return Record(seq, 1, 1767225600.0 + seq, "r-1", "web1", "trial-intended", 1, {"n": seq})
+
+
+def refusals() -> Sequence[FleetdError]:
+    """Return one error of every class a controller may answer with."""
+    return [kind("why, and what would be right") for kind in FleetdError.__subclasses__() if kind.__init__ is _PLAIN]
+
+
+_PLAIN = FleetdError.__init__
