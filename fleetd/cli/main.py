@@ -11,7 +11,7 @@ import typer
 
 from fleetd.cli import outcome
 from fleetd.cli.client import Client, DaemonLost, NoDaemon
-from fleetd.cli.render import event_line, host_line, observed_line, plan_lines, rollout_line
+from fleetd.cli.render import event_line, host_line, observed_line, plain, plan_lines, rollout_line
 from fleetd.errors import FleetdError, UsageError
 
 # Plain help: drawing it with rich would double the time that it takes to start.
@@ -318,7 +318,7 @@ def main() -> None:
             show_error()
         sys.exit(outcome.USAGE)
     except FleetdError as error:
-        sys.stderr.write(f"fleetctl: {error}\n")
+        sys.stderr.write(f"fleetctl: {plain(error, keep=chr(10))}\n")
         sys.exit(error.exit_code)
     except OSError as error:
         sys.stderr.write(f"fleetctl: {error}\n")

@@ -30,6 +30,27 @@ def test_each_end_has_its_code(phase: str, kind: str | None, code: int) -> None:
     assert exit_code({"phase": phase, "error": kind and {"kind": kind}}) == code
 
 
+@pytest.mark.parametrize(
+    ("phase", "counts", "more", "code"),
+    [
+        ("succeeded", {"committed": 3, "current": 1}, {}, 0),
+        ("succeeded", {"committed": 3, "deferred": 1}, {}, 5),
+        ("succeeded", {"committed": 3, "failed": 1}, {}, 5),
+        ("succeeded", {"rolled-back": 3}, {"kind": "rollback"}, 0),
+        ("rolled-back", {"rolled-back": 3, "stranded": 1}, {}, 3),
+        ("aborted", {"stranded": 1}, {}, 3),
+        ("rolling", {"stranded": 1}, {}, 6),
+        ("rolling", {}, {"paused": True}, 3),
+        ("succeeded", {}, {"paused": True}, 0),
+        ("a-phase-of-tomorrow", {}, {}, 6),
+    ],
+)
+def test_hosts_can_make_an_end_worse_and_never_better(
+    phase: str, counts: dict[str, int], more: dict[str, object], code: int
+) -> None:
+    assert exit_code({"phase": phase, "counts": counts, **more}) == code
+
+
 @pytest.mark.parametrize("words", [["deploy", "--nonsense"], ["nonsense"], ["rollout"]])
 def test_a_usage_error_is_1_and_never_2(words: list[str]) -> None:
     assert subprocess.run([FLEETCTL, *words], capture_output=True, timeout=30, check=False).returncode == 1

@@ -1,0 +1,295 @@
+"""``fleetctl`` as a process, against a real server on a unix socket with a controller in memory behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from fleetd.api import auth
+from fleetd.api.app import Api
+from fleetd.api.auth import Caller
+from fleetd.api.tokens import Tokens
+from fleetd.controller.commands import AbortRollout, RollBackHosts, SubmitRollout
+from fleetd.errors import ForbiddenError, OverloadedError, RefusedError, SourceError
+from tests.fakes.control import FakeControl, FakeHistory, host_document, record, rollout_document
+
+FLEETCTL = str(Path(sys.executable).parent / "fleetctl")
+PATH = f"/nix/store/{'1' * 32}-nixos-system-web1-2"
+
+
+@dataclass(slots=True)
+class Daemon:
+    """What answers, and how to run the program against it."""
+
+    control: FakeControl
+    history: FakeHistory
+    runner: web.AppRunner
+    socket: Path
+
+    async def start(self, *words: str) -> asyncio.subprocess.Process:
+        argv = (FLEETCTL, "--server", f"unix:{self.socket}", *words)
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+
+    async def run(self, *words: str) -> tuple[int, str, str]:
+        process = await self.start(*words)
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+
+@pytest_asyncio.fixture
+async def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Daemon]:
+    for name in ("FLEETD_SERVER", "FLEETD_TOKEN_FILE", "FLEETD_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(auth, "peer_of", lambda _uid, _gid: Caller("kim", ("admin",)))
+    control, history = FakeControl(), FakeHistory()
+    history.add(rollout_document("r-1"), host_document("web1"))
+    runner = web.AppRunner(Api(control, history, Tokens(tmp_path), {}).application(), access_log=None)
+    await runner.setup()
+    await web.UnixSite(runner, str(tmp_path / "s")).start()
+    yield Daemon(control, history, runner, tmp_path / "s")
+    await runner.cleanup()
+
+
+ENDS = [
+    ("succeeded", {}, 0),
+    ("rolled-back", {}, 2),
+    ("failed", {"error": {"kind": "failing", "detail": ""}}, 3),
+    ("needs-operator", {}, 3),
+    ("rolling", {"paused": True}, 3),
+    ("incomplete", {}, 5),
+    ("aborted", {}, 5),
+    ("superseded", {}, 5),
+    ("failed", {"error": {"kind": "source", "detail": ""}}, 7),
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("phase", "changes", "code"), ENDS)
+async def test_a_deploy_is_followed_to_its_end(
+    daemon: Daemon, phase: str, changes: dict[str, object], code: int
+) -> None:
+    process = await daemon.start("deploy", "--toplevel", f"web1={PATH}", "--reason", "a test")
+    assert process.stdout is not None
+    first = await asyncio.wait_for(process.stdout.readline(), 30)
+    assert first == b"web1  canary  trial  nixos-system-web1-2\n"
+    document = rollout_document("r-1", phase, counts={"committed": 1}, **changes)
+    daemon.history.add(document, host_document("web1", "committed"))
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == code
+    assert b"web1  canary  committed" in out
+    assert out.decode().splitlines()[-1].startswith(f"r-1  {phase}  1 committed")
+    assert err == b""
+    (command,) = daemon.control.commands
+    assert isinstance(command, SubmitRollout)
+    assert (dict(command.toplevels), command.reason, command.requested_by) == ({"web1": PATH}, "a test", "kim")
+
+
+@pytest.mark.asyncio
+async def test_following_in_json_is_a_document_a_line(daemon: Daemon) -> None:
+    daemon.history.add(rollout_document("r-1", "succeeded", counts={"committed": 1}), host_document("web1"))
+    code, out, _err = await daemon.run("--json", "deploy")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [line.get("id") or line["name"] for line in lines] == ["web1", "r-1"]
+
+
+@pytest.mark.asyncio
+async def test_detached_at_once_or_by_time_or_by_hand(daemon: Daemon) -> None:
+    code, out, _err = await daemon.run("deploy", "--detach")
+    assert (code, out.startswith("r-1  rolling")) == (0, True)
+    code, _out, err = await daemon.run("watch", "r-1", "--timeout", "0")
+    assert (code, "it goes on" in err) == (6, True)
+    process = await daemon.start("watch", "r-1")
+    assert process.stdout is not None
+    await asyncio.wait_for(process.stdout.readline(), 30)
+    process.send_signal(signal.SIGINT)
+    _rest, told = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 130
+    assert b"detached; r-1 goes on" in told
+
+
+@pytest.mark.asyncio
+async def test_a_lost_daemon_leaves_the_outcome_unknown(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "import fleetd.cli.main as m; m.LOST_DAEMON_S = 1.0; m.main()"
+    argv = (sys.executable, "-c", script, "--server", f"unix:{daemon.socket}", "watch", "r-1")
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*argv, stdout=pipe, stderr=pipe)
+    assert process.stdout is not None
+    await asyncio.wait_for(process.stdout.readline(), 30)
+    await daemon.runner.cleanup()
+    _out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 6
+    assert b"the daemon does not answer; r-1 goes on" in err
+
+
+@pytest.mark.asyncio
+async def test_a_daemon_that_dies_before_it_answers_is_asked_again_under_the_same_key(daemon: Daemon) -> None:
+    keys: list[str] = []
+    place = daemon.socket.with_name("dying")
+
+    async def die_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        keys.extend(line.split(": ")[1] for line in head.splitlines() if line.startswith("Idempotency-Key"))
+        if len(keys) > 2:
+            body = json.dumps(rollout_document("r-1")).encode()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_unix_server(die_twice, place):
+        argv = (FLEETCTL, "--server", f"unix:{place}", "deploy", "--detach")
+        process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+        out, _err = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, out.startswith(b"r-1")) == (0, True)
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RefusedError("frozen"), 4),
+        (ForbiddenError("scope"), 4),
+        (SourceError("nix says"), 7),
+        (OverloadedError("f"), 6),
+    ],
+)
+async def test_a_refusal_has_its_code_and_its_words(daemon: Daemon, error: Exception, code: int) -> None:
+    daemon.control.error = error
+    for words in (("deploy",), ("plan",), ("rollback",), ("abort", "r-1")):
+        found, _out, err = await daemon.run(*words)
+        assert (found, err) == (code, f"fleetctl: {error}\n")
+
+
+@pytest.mark.asyncio
+async def test_what_is_asked_arrives(daemon: Daemon) -> None:
+    done = rollout_document("r-1", "succeeded", counts={})
+    daemon.history.add(done)
+    assert (await daemon.run("rollback", "--on", "@web", "--to", "r-0", "--reason", "x"))[0] == 0
+    assert (await daemon.run("abort", "r-1", "--reason", "y"))[0] == 0
+    assert (await daemon.run("plan", "a" * 40, "--on", "web1"))[0] == 0
+    back, abort = daemon.control.commands
+    assert isinstance(back, RollBackHosts)
+    assert (back.on, back.to, back.reason) == ("@web", "r-0", "x")
+    assert back.key is not None
+    assert abort == AbortRollout("r-1", "kim", "y")
+    assert (daemon.control.plans[0].revision, daemon.control.plans[0].on) == ("a" * 40, "web1")
+
+
+@pytest.mark.asyncio
+async def test_lists(daemon: Daemon) -> None:
+    daemon.history.records = [record(n) for n in range(1, 302)]
+    daemon.history.add(rollout_document("r-2"), *(host_document(f"h{n:03}") for n in range(250)))
+    code, out, _err = await daemon.run("rollout", "r-2")
+    assert (code, len(out.splitlines())) == (0, 251)
+    _code, out, _err = await daemon.run("--json", "rollouts")
+    assert [document["id"] for document in json.loads(out)["rollouts"]] == ["r-2", "r-1"]
+    _code, out, _err = await daemon.run("hosts", "--on", "web2")
+    assert out == "web2  idle  -\n"
+    _code, out, _err = await daemon.run("status")
+    assert out.splitlines()[-1] == "3 hosts, 0 need a look"
+    _code, out, _err = await daemon.run("events", "--after", "1")
+    assert len(out.splitlines()) == 300
+    code, _out, err = await daemon.run("rollout", "../hosts?x")
+    assert (code, err) == (1, "fleetctl: there is no rollout '../hosts?x'\n")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("deploy", "--toplevel", "web1"), "write HOST=PATH"),
+        (("--token-file", "/nonexistent", "rollouts"), "--token-file /nonexistent"),
+        (("--token-file", "/dev/null", "rollouts"), "holds no token"),
+        (("--server", "https://x:1", "rollouts"), "write unix:/path or http://host:port"),
+        (("--server", "http://127.0.0.1:x", "rollouts"), "--server"),
+        (("--server", "http://127.0.0.1:1", "rollouts"), "is it running?"),
+        (("token", "create", "x", "--scope", "root"), "there are: read, deploy, approve, admin"),
+        (("token", "create", "x", "--scope", "read", "--expires", "soon"), "--expires"),
+        (("check", "--config", "/nonexistent"), "/nonexistent: cannot be read"),
+    ],
+)
+async def test_a_mistake_is_1_and_says_what_would_be_right(daemon: Daemon, words: tuple[str, ...], told: str) -> None:
+    code, out, err = await daemon.run(*words)
+    assert (code, out) == (1, "")
+    assert told in err
+
+
+@pytest.mark.asyncio
+async def test_what_is_no_fleetd_is_told(daemon: Daemon) -> None:
+    application = web.Application()
+    runner = web.AppRunner(application)
+    await runner.setup()
+    place = daemon.socket.with_name("other")
+    await web.UnixSite(runner, str(place)).start()
+    code, _out, err = await daemon.run("--server", f"unix:{place}", "rollouts")
+    await runner.cleanup()
+    assert (code, "is no fleetd (HTTP 404)" in err) == (1, True)
+
+
+@pytest.mark.asyncio
+async def test_a_token_made_here_opens_the_door_there(daemon: Daemon, tmp_path: Path) -> None:
+    words = ("token", "create", "ci", "--scope", "read", "--state-directory", str(tmp_path), "--expires", "1h")
+    code, out, _err = await daemon.run(*words)
+    assert (code, out.startswith("fltd_")) == (0, True)
+    file = tmp_path / "token"
+    file.write_text(out)
+    assert (await daemon.run("--token-file", str(file), "rollouts"))[0] == 0
+    code, _out, err = await daemon.run("--token-file", str(file), "deploy")
+    assert (code, "ci has read; this needs deploy" in err) == (4, True)
+    file.write_text("fltd_other")
+    assert (await daemon.run("--token-file", str(file), "rollouts"))[0] == 1
+
+
+@pytest.mark.asyncio
+async def test_check_tells_every_mistake_with_its_place(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("x")
+    config = tmp_path / "config.toml"
+    config.write_text('[fleet]\npath = "fleet.toml"\n[ssh]\nidentity = "key"\n')
+    (tmp_path / "fleet.toml").write_text('[hosts.web1]\nadress = "10.0.0.1"\n[hosts.web2]\nport = "x"\n')
+    code, out, err = await daemon.run("check", "--config", str(config))
+    assert (code, out) == (1, "")
+    assert "hosts.web1.adress" in err
+    assert "hosts.web2.port" in err
+    (tmp_path / "fleet.toml").write_text('[hosts.web1]\naddress = "10.0.0.1"\n')
+    code, out, _err = await daemon.run("check", "--config", str(config))
+    assert (code, out) == (0, "1 hosts, 0 checks: all good\n")
+
+
+@pytest.mark.asyncio
+async def test_help_is_fast_because_nothing_heavy_is_imported(daemon: Daemon) -> None:
+    script = (
+        "import sys, fleetd.cli.main as m\n"
+        "try: m.main()\n"
+        "finally: print([n for n in ('rich', 'aiohttp', 'pydantic', 'asyncio') if n in sys.modules], file=sys.stderr)"
+    )
+    started = time.monotonic()
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, "--help", stdout=pipe, stderr=pipe)
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0
+    assert b"deploy" in out
+    assert err == b"[]\n"
+    assert time.monotonic() - started < 10, "0.2 s on an idle machine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may connect everywhere")
+@pytest.mark.asyncio
+async def test_a_socket_of_others_is_told(daemon: Daemon) -> None:
+    daemon.socket.chmod(0)
+    code, _out, err = await daemon.run("rollouts")
+    assert (code, "in the group fleetd" in err) == (1, True)

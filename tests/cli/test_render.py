@@ -1,0 +1,96 @@
+"""What people read, as they read it."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from fleetd.cli.render import event_line, host_line, observed_line, plan_lines, rollout_line, short, table
+from tests.fakes.control import host_document, rollout_document
+
+PLAN = {
+    "waves": [
+        {
+            "name": "canary",
+            "soak": "10m",
+            "hosts": [{"name": "web1", "from": None, "to": f"/nix/store/{'1' * 32}-nixos-system-web1-2"}],
+        },
+        {
+            "name": "rest",
+            "soak": "0s",
+            "hosts": [{"name": "web2", "from": f"/nix/store/{'0' * 32}-nixos-system-web2-1", "to": None}],
+        },
+    ],
+    "policy": "default",
+    "max_parallel": 1,
+    "unchanged": ["db1"],
+    "errors": [{"host": "web2", "message": "attribute 'web2' missing"}],
+    "times": {"network_lost": "back within 3m", "bad_health": "back within 6m"},
+}
+
+PLAN_TEXT = """\
+policy default, at most 1 hosts unproven at once
+wave canary (soak 10m)
+  web1  - -> nixos-system-web1-2
+wave rest (soak 0s)
+  web2  nixos-system-web2-1 -> -
+nothing to do on: db1
+web2: attribute 'web2' missing
+network lost: back within 3m; bad health: back within 6m"""
+
+TABLE_TEXT = """\
+r-1  rolling  1 committed, 1 failed, 1 trial
+┏━━━━━━┳━━━━━━━━┳━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━┓
+┃ host ┃ wave   ┃ state     ┃ system              ┃ why              ┃
+┡━━━━━━╇━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━┩
+│ web2 │ canary │ committed │ nixos-system-web2-2 │                  │
+│ db1  │ rest   │ failed    │ nixos-system-db1-2  │ [red]disk full[/ │
+│ web1 │ rest   │ trial     │ nixos-system-web1-2 │                  │
+└──────┴────────┴───────────┴─────────────────────┴──────────────────┘
+"""
+
+
+def test_a_plan() -> None:
+    assert "\n".join(plan_lines(PLAN)) == PLAN_TEXT
+
+
+def test_lines() -> None:
+    soak = {"text": "wave canary was observed healthy for 3 of 60 s"}
+    assert rollout_line(rollout_document("r-1", blocked_by=[soak])) == f"r-1  rolling  1 trial  ({soak['text']})"
+    ended = rollout_document("r-1", "failed", blocked_by=[soak], finish_reason="budget exceeded")
+    assert rollout_line(ended) == "r-1  failed  1 trial  (budget exceeded)"
+    lost = host_document("web1", contact="lost since 10:00", reason="no answer")
+    assert host_line(lost) == "web1  canary  trial  nixos-system-web1-2  lost since 10:00  (no answer)"
+    seen = {"name": "web1", "state": "idle", "current": None, "contact": "ok", "drifted": True, "needs_reboot": True}
+    assert observed_line(seen) == "web1  idle  -  drifted needs_reboot"
+    event = {"seq": 4, "at": "T", "kind": "Copied", "rollout": "r-1", "host": "web1"}
+    assert event_line(event) == "4  T  Copied  r-1  web1"
+    assert event_line({**event, "rollout": "", "host": ""}) == "4  T  Copied"
+
+
+def test_the_live_table_is_ordered_by_wave_and_shows_text_as_it_is() -> None:
+    waves = [{"name": "canary"}, {"name": "rest"}]
+    document = rollout_document("r-1", waves=waves, counts={"committed": 1, "failed": 1, "trial": 1})
+    hosts = [
+        host_document("db1", "failed", wave="rest", reason="[red]disk full[/"),
+        host_document("web1", wave="rest"),
+        host_document("web2", "committed"),
+    ]
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table(document, hosts))
+    assert isinstance(console.file, io.StringIO)
+    assert [line.rstrip() for line in console.file.getvalue().splitlines()] == TABLE_TEXT.splitlines()
+
+
+def test_what_a_host_says_does_not_steer_the_terminal() -> None:
+    said = host_document("web1", reason="\x1b[2Jgone\r\nnext")
+    assert host_line(said).endswith("(\N{REPLACEMENT CHARACTER}[2Jgone  next)")
+    failed = {**PLAN, "errors": [{"host": "web2", "message": "one\ntwo\x1b"}]}
+    assert "web2: one\ntwo\N{REPLACEMENT CHARACTER}" in plan_lines(failed)
+
+
+def test_a_path_without_its_hash() -> None:
+    assert short(f"/nix/store/{'0' * 32}-nixos-system-x") == "nixos-system-x"
+    assert short("odd") == "odd"
+    assert short(None) == "-"
