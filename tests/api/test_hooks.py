@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -119,6 +120,20 @@ async def test_a_delivery_that_is_not_genuine_starts_nothing(served: Served, nam
     assert (status, document["kind"]) == (401, "unauthorized")
     assert document["detail"] == "the delivery is not signed as this hook demands"
     assert served.control.commands == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", EVERY)
+async def test_bytes_that_are_no_text_are_a_wrong_signature_and_no_crash(served: Served, name: str) -> None:
+    sign, header = EVERY[name]
+    headers = {**sign(b""), "Host": "x", "Content-Length": "0", "Connection": "close", header: "RAW"}
+    value = b"Bearer \xff\xfe" if header == "Authorization" else b"sha256=v1,\xff\xfe"
+    lines = [f"{key}: {text}".encode().replace(b"RAW", value) for key, text in headers.items()]
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(b"\r\n".join([f"POST /v1/hooks/{name} HTTP/1.1".encode(), *lines, b"", b""]))
+    assert b" 401 " in await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+    await writer.wait_closed()
 
 
 @pytest.mark.asyncio
