@@ -1,18 +1,25 @@
-"""Fixtures: one lab for the session, hosts made anew between tests, and a control node for each test."""
+"""Fixtures: one lab for the session, hosts made anew between tests, and a control node for each test.
+
+Tests marked ``lab`` fail where there can be no lab, and say why; with FLEETD_NO_LAB=1 they are skipped instead.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 from lab import HostSpec, Lab, LabHost, LabUnavailable
 from lab import system as systems
+from lab.base import require
 from lab.control import CHECKS, POLICY, Control
 from lab.seed import seed_with
 
-SPECS = tuple(HostSpec(f"web{n}", ("web",), f"rack-{'abc'[n % 3]}") for n in range(1, 7))
+SPECS = tuple(
+    HostSpec(f"web{n}", ("web", "canary") if n == 1 else ("web",), f"rack-{'abc'[(n - 1) % 3]}") for n in range(1, 7)
+)
 
 
 def first_system(host: LabHost) -> systems.System:
@@ -23,17 +30,41 @@ def first_system(host: LabHost) -> systems.System:
 SEED = seed_with(first_system)
 
 
+@cache
+def missing() -> str:
+    """Return what this machine lacks to run a lab; empty when it has all."""
+    try:
+        require()
+    except LabUnavailable as error:
+        return str(error)
+    return ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before its fixtures are made, let a test of the lab end where there is none."""
+    if item.get_closest_marker("lab") is None:
+        return
+    if os.environ.get("FLEETD_NO_LAB") == "1":
+        pytest.skip("needs the lab, and FLEETD_NO_LAB=1 says to do without")
+    if missing():
+        pytest.fail(f"{missing()}. To skip these tests: FLEETD_NO_LAB=1", pytrace=False)
+
+
 @pytest.fixture(scope="session")
 def fleet_lab() -> Iterator[Lab]:
-    """Six hosts in three domains; without root or Linux this fails, unless FLEETD_NO_LAB says that it is meant."""
-    if os.environ.get("FLEETD_NO_LAB") == "1":
-        pytest.skip("FLEETD_NO_LAB=1")
-    try:
-        lab = Lab.up("tests", SPECS, seed=SEED)
-    except LabUnavailable as error:
-        pytest.fail(str(error))
-    with lab:
+    """Six hosts in three domains, all tagged ``web`` and the first also ``canary``; up for the whole session."""
+    with Lab.up("tests", SPECS, seed=SEED) as lab:
         yield lab
+
+
+@pytest.fixture
+def hosts(fleet_lab: Lab) -> Mapping[str, LabHost]:
+    """All hosts by name, each on its first system: those that a test had before are made anew."""
+    fleet_lab.reset([host for host in fleet_lab.hosts.values() if not host.is_pristine()])
+    for host in fleet_lab.hosts.values():
+        host.mark_used()
+    return fleet_lab.hosts
 
 
 class Scene:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from fleetd.errors import SourceError, ToplevelError
 from fleetd.model.fleet import FileAttribute, Installable, Prebuilt, ToplevelSource
 from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.nix import commands
-from fleetd.nix.process import ChildOutputTooLong, ChildTimeout, Done, run
+from fleetd.nix.process import nix
+from fleetd.nix.roots import make_place, root_link
 
 
 class NixBuilder:
-    """The port ``Builder``."""
+    """The port ``Builder``.
 
-    def __init__(self, roots: Path) -> None:
+    ``roots`` is the directory of the links that keep results alive, ``env`` is added to Nix's environment.
+    """
+
+    def __init__(self, roots: Path, env: Mapping[str, str] | None = None) -> None:
         self._roots = roots
+        self._env = dict(env or {})
 
     async def evaluate(self, name: str, source: ToplevelSource, *, timeout_s: float) -> str:
         """Return the derivation of a host's toplevel, or the toplevel itself. Raises SourceError."""
@@ -25,50 +31,56 @@ class NixBuilder:
             case Prebuilt(toplevel):
                 return toplevel
             case Installable(text):
-                argv = commands.evaluate_flake(text)
+                argv, shown = commands.evaluate_flake(text), text
             case FileAttribute(file, attribute):
-                argv = commands.evaluate_file(file, attribute)
-        done = await _nix(argv, f"{name} does not evaluate", timeout_s)
-        derivation = done.stdout.decode().strip().split("!")[0]
-        if not derivation.endswith(".drv"):
-            raise SourceError(f"{name}: {' '.join(argv[:4])}… gave {derivation[:200]!r}, which is no derivation")
-        return derivation
+                argv, shown = commands.evaluate_file(file, attribute), f"{attribute} in {file}"
+        printed = await self._nix(argv, f"{name}: {shown} does not evaluate", timeout_s)
+        # nix-instantiate names an output other than the first by "!NAME".
+        derivation = printed.strip().split("!")[0]
+        try:
+            path = parse_store_path(derivation)
+        except ToplevelError:
+            path = None
+        if path is None or not path.endswith(".drv"):
+            raise SourceError(f"{name}: {shown} gave {derivation[:200]!r}, which is not one derivation")
+        return path
 
     async def build(self, derivation: str, root: str, *, timeout_s: float) -> StorePath:
-        """Build and keep alive. Raises SourceError in Nix's words."""
-        link = self._roots / root
-        await asyncio.to_thread(link.parent.mkdir, parents=True, exist_ok=True)
-        argv = commands.build(derivation, str(link))
-        done = await _nix(argv, f"{derivation} does not build", timeout_s)
-        # It prints the root for each output; the toplevel has one.
-        line = done.stdout.decode().strip().splitlines()
-        target = await asyncio.to_thread(_resolve, line[0] if line else str(link))
+        """Build, or take a path as it is, and keep it alive under ``root``. Raises SourceError in Nix's words."""
+        link = root_link(self._roots, root)
+        try:
+            await asyncio.to_thread(make_place, link)
+        except OSError as error:
+            raise SourceError(f"the directory of roots cannot be written: {error}") from error
+        verb = "does not build" if derivation.endswith(".drv") else "cannot be had"
+        printed = await self._nix(commands.build(derivation, str(link)), f"{derivation} {verb}", timeout_s)
+        # It prints the root for each output; a toplevel has one.
+        lines = printed.split()
+        target = await asyncio.to_thread(_target, lines[0] if lines else str(link))
         try:
             return parse_store_path(target)
         except ToplevelError as error:
             raise SourceError(f"{derivation}: Nix built {target!r}, which is not a store path") from error
 
     async def lock(self, flake: str, *, timeout_s: float) -> str:
-        """Return the locked reference. Raises SourceError."""
-        done = await _nix(commands.lock(flake), f"the flake {flake} cannot be locked", timeout_s)
+        """Return the locked reference. Raises SourceError, also for a work tree with changes that have no commit."""
+        printed = await self._nix(commands.lock(flake), f"the flake {flake} cannot be locked", timeout_s)
         try:
-            locked = json.loads(done.stdout)["url"]
-        except (ValueError, KeyError, TypeError) as error:
+            metadata = json.loads(printed)
+            url, revision = str(metadata["url"]), metadata["locked"].get("rev")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(f"the flake {flake}: its metadata has no locked url") from error
-        return str(locked)
+        if revision is None and "narHash=" not in url:
+            text = "it has changes that are not committed, so no reference names what would be rolled out; commit them"
+            raise SourceError(f"the flake {flake} cannot be locked: {text}")
+        return url
+
+    async def _nix(self, argv: list[str], what: str, timeout_s: float) -> str:
+        printed = await nix(argv, what, SourceError, timeout_s=timeout_s, env=self._env)
+        return printed.decode("utf-8", errors="replace")
 
 
-def _resolve(link: str) -> str:
-    return str(Path(link).resolve())
-
-
-async def _nix(argv: list[str], what: str, timeout_s: float) -> Done:
-    try:
-        done = await run(argv, timeout_s=timeout_s)
-    except (ChildTimeout, ChildOutputTooLong) as error:
-        raise SourceError(f"{what}: {error}") from error
-    except OSError as error:
-        raise SourceError(f"{what}: {argv[0]} cannot be started: {error}") from error
-    if done.status != 0:
-        raise SourceError(f"{what}: {done.stderr.strip() or f'exit {done.status}'}")
-    return done
+def _target(link: str) -> str:
+    # Not resolved to the end: a toplevel's path is what the link says, wherever the store really is.
+    place = Path(link)
+    return str(place.readlink()) if place.is_symlink() else link

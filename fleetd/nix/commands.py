@@ -8,7 +8,7 @@ FEATURES = ("--extra-experimental-features", "nix-command flakes")
 FLAKE_FLAGS = (
     "--no-update-lock-file",
     "--no-write-lock-file",
-    "--no-registries",
+    "--no-use-registries",
     "--option",
     "accept-flake-config",
     "false",
@@ -17,24 +17,33 @@ FLAKE_FLAGS = (
 
 def evaluate_flake(installable: str) -> list[str]:
     """Return the command that prints the derivation of a flake installable."""
-    return ["nix", *FEATURES, "eval", "--raw", *FLAKE_FLAGS, f"{installable}.drvPath"]
+    return ["nix", *FEATURES, "eval", "--raw", *FLAKE_FLAGS, "--", f"{installable}.drvPath"]
 
 
 def evaluate_file(file: str, attribute: str) -> list[str]:
     """Return the command that prints the derivation of an attribute in a file."""
-    return ["nix-instantiate", file, "--attr", attribute]
+    # Without "./" a name that begins with a dash would be an option; the attribute is an option's value anyway.
+    return ["nix-instantiate", f"./{file}" if file.startswith("-") else file, "--attr", attribute]
 
 
 def build(derivation: str, root: str) -> list[str]:
-    """Return the command that builds a derivation (or takes a path as it is) and roots the result."""
+    """Return the command that builds a derivation (or takes a path as it is) and roots the result.
+
+    Unlike ``nix build`` it means the same in every version: ``DRV^*`` is 2.13 and later, a bare ``DRV`` before.
+    """
     return ["nix-store", "--realise", derivation, "--add-root", root, "--indirect"]
+
+
+def keep(path: str, root: str) -> list[str]:
+    """Return the command that roots a path which is in the store; nothing is fetched for it."""
+    return ["nix-store", "--realise", path, "--add-root", root, "--indirect", "--option", "substitute", "false"]
 
 
 def lock(flake: str) -> list[str]:
     """Return the command that prints what a flake reference is now."""
-    return ["nix", *FEATURES, "flake", "metadata", "--json", *FLAKE_FLAGS, flake]
+    return ["nix", *FEATURES, "flake", "metadata", "--json", *FLAKE_FLAGS, "--", flake]
 
 
 def path_info(path: str) -> list[str]:
-    """Return the command that prints the metadata of a closure."""
-    return ["nix", *FEATURES, "path-info", "--json", "--recursive", path]
+    """Return the command that prints the metadata of a closure; ``--offline``, or it looks for it in caches."""
+    return ["nix", *FEATURES, "path-info", "--offline", "--json", "--recursive", path]

@@ -17,8 +17,8 @@ DEPTH_LIMIT = 64
 """Nix refuses deeper archives since 2.34.7."""
 
 
-class NarError(Exception):
-    """This path cannot be archived; the text says which and why."""
+class NarError(OSError):
+    """This path cannot be archived; the text says which and why. An OSError, like all that reading files can raise."""
 
 
 def encode_string(data: bytes) -> bytes:
@@ -38,18 +38,17 @@ _NODE = encode_string(b"node")
 
 
 def dump(path: str) -> Iterator[bytes]:
-    """Yield the archive of a path in pieces of at least CHUNK_BYTES but the last.
+    """Yield the archive of a path in pieces of 1 to CHUNK_BYTES bytes, small files gathered.
 
     Raises NarError for what an archive cannot hold, and OSError. Never holds more than two pieces in memory.
     """
     buffer = bytearray(_HEAD)
-    for piece in _node(path.encode(), 0):
-        buffer += piece
-        if len(buffer) >= CHUNK_BYTES:
+    for piece in _node(os.fsencode(path), 0):
+        if len(buffer) + len(piece) > CHUNK_BYTES:
             yield bytes(buffer)
             buffer.clear()
-    if buffer:
-        yield bytes(buffer)
+        buffer += piece
+    yield bytes(buffer)
 
 
 def _node(path: bytes, depth: int) -> Iterator[bytes]:

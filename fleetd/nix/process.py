@@ -7,21 +7,28 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 """The metadata of a closure of 10,000 paths is about 10 MB."""
 
 STDERR_TAIL_BYTES = 64 * 1024
 KILL_AFTER_S = 5.0
+MESSAGE_CHARACTERS = 3500
+"""Of a message to a person; the outcome of an evaluation keeps 4,000."""
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor movements
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles and links
+    r"|[\x00-\x08\x0b-\x1f\x7f]"  # what else a terminal would obey
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a child ended; ``stderr`` is its tail, without colours."""
+    """How a child ended; ``stderr`` is its tail, as plain text."""
 
     status: int
     stdout: bytes
@@ -33,14 +40,20 @@ class ChildTimeout(Exception):
 
 
 class ChildOutputTooLong(Exception):
-    """The child wrote more than any child of ours should."""
+    """The child wrote more than any child of ours should, and was killed."""
 
 
-async def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Done:
-    """Run a program to its end.
+async def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    output_limit_bytes: int = OUTPUT_LIMIT_BYTES,
+) -> Done:
+    """Run a program to its end, without input, its environment ours plus ``env``.
 
-    Raises ChildTimeout, ChildOutputTooLong, or OSError when it cannot be started. The child is its own process group,
-    so its children end with it.
+    Raises ChildTimeout, ChildOutputTooLong, or OSError when it cannot be started. The child leads its own process
+    group: whatever ends the wait ends the whole group.
     """
     child = await asyncio.create_subprocess_exec(
         *argv,
@@ -50,36 +63,106 @@ async def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] |
         start_new_session=True,
         env={**os.environ, **(env or {})},
     )
+    readers = [
+        asyncio.create_task(_read_all(child.stdout, output_limit_bytes)),
+        asyncio.create_task(_read_tail(child.stderr)),
+    ]
     try:
-        async with asyncio.timeout(timeout_s):
-            stdout, stderr = await asyncio.gather(_read_all(child.stdout), _read_tail(child.stderr))
+        async with asyncio.timeout(timeout_s) as limit:
+            stdout, stderr = await asyncio.gather(*readers)
             status = await child.wait()
     except TimeoutError as error:
-        raise ChildTimeout(f"{argv[0]} did not end within {timeout_s:.0f} s") from error
+        if not limit.expired():
+            raise
+        raise ChildTimeout(f"{argv[0]} did not end within {timeout_s:g} s") from error
     finally:
-        await end(child)
-    return Done(status, stdout, _ANSI.sub("", stderr.decode("utf-8", errors="replace")))
+        if not all(_succeeded(reader) for reader in readers) or child.returncode is None:
+            await _end(child, readers)
+    return Done(status, stdout, plain(stderr.decode("utf-8", errors="replace")))
 
 
-async def end(child: asyncio.subprocess.Process) -> None:
-    """End a child and its group if it still runs, and reap it."""
-    if child.returncode is not None:
-        return
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(KILL_AFTER_S):
-                await child.wait()
-                return
+async def nix(
+    argv: Sequence[str], what: str, error: Callable[[str], Exception], *, timeout_s: float, env: Mapping[str, str]
+) -> bytes:
+    """Run a Nix command and return what it printed.
+
+    Any failure is raised as ``error(text)``, where the text is ``what``, a colon, and Nix's own message.
+    """
+    try:
+        done = await run(argv, timeout_s=timeout_s, env=env)
+    except (ChildTimeout, ChildOutputTooLong) as problem:
+        raise error(f"{what}: {problem}") from problem
+    except OSError as problem:
+        raise error(f"{what}: {argv[0]} cannot be started: {problem}") from problem
+    if done.status != 0:
+        raise error(f"{what}: {excerpt(done.stderr) or f'{argv[0]} ended with {done.status} and said nothing'}")
+    return done.stdout
 
 
-async def _read_all(stream: asyncio.StreamReader | None) -> bytes:
+def plain(text: str) -> str:
+    """Return a text without colours and other things that a terminal would obey."""
+    return _ESCAPES.sub("", text)
+
+
+def excerpt(text: str, limit: int = MESSAGE_CHARACTERS) -> str:
+    """Return Nix's message without the warnings before it; where it is too long its middle is left out.
+
+    Old Nix says what is wrong first, new Nix last, and the end of a build's log is before the error: both ends matter.
+    """
+    lines = text.strip().splitlines()
+    first = next((index for index, line in enumerate(lines) if not line.startswith("warning:")), 0)
+    message = "\n".join(lines[first:])
+    if len(message) <= limit:
+        return message
+    return f"{message[: limit // 3]}\n…\n{message[-(limit - limit // 3) :]}"
+
+
+def _succeeded(reader: asyncio.Task[bytes]) -> bool:
+    return reader.done() and not reader.cancelled() and reader.exception() is None
+
+
+async def _end(child: asyncio.subprocess.Process, readers: Sequence[asyncio.Task[bytes]]) -> None:
+    """End a child and its group and reap it; a second cancellation only makes it quicker."""
+    for reader in readers:
+        reader.cancel()
+    try:
+        await asyncio.gather(*readers, return_exceptions=True)
+        _signal(child, signal.SIGTERM)
+        await _within(KILL_AFTER_S, _gone(child))
+    finally:
+        # Also when the child itself is gone: children of its own may hold its output open. Its number was free for a
+        # moment at most, and numbers are given out in turn, so nobody else has it.
+        _signal(child, signal.SIGKILL)
+        await _within(KILL_AFTER_S, _gone(child))
+
+
+async def _gone(child: asyncio.subprocess.Process) -> None:
+    """Wait for the end of the child and of all that holds its output; a pipe that nobody empties would hold it up."""
+    await asyncio.gather(child.wait(), _discard(child.stdout), _discard(child.stderr))
+
+
+async def _within(seconds: float, waiting: Coroutine[Any, Any, None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await waiting
+
+
+async def _discard(stream: asyncio.StreamReader | None) -> None:
+    while stream is not None and await stream.read(256 * 1024):
+        pass
+
+
+def _signal(child: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
+
+
+async def _read_all(stream: asyncio.StreamReader | None, limit_bytes: int) -> bytes:
     data = bytearray()
     while stream is not None and (piece := await stream.read(256 * 1024)):
         data += piece
-        if len(data) > OUTPUT_LIMIT_BYTES:
-            raise ChildOutputTooLong(f"more than {OUTPUT_LIMIT_BYTES} bytes of output")
+        if len(data) > limit_bytes:
+            raise ChildOutputTooLong(f"more than {limit_bytes} bytes of output")
     return bytes(data)
 
 

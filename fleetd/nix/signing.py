@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,18 +19,22 @@ class NixSigner:
         name, _, encoded = text.strip().partition(":")
         try:
             secret = base64.b64decode(encoded, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise ConfigError("the Nix signing key is not NAME:BASE64") from error
         if not name or len(secret) != 64:
             raise ConfigError("the Nix signing key is not NAME:BASE64 of 64 bytes")
         self._name = name
         # Seed, then public half: libsodium's form of a secret key.
         self._key = Ed25519PrivateKey.from_private_bytes(secret[:32])
+        if self._key.public_key().public_bytes_raw() != secret[32:]:
+            raise ConfigError("the two halves of the Nix signing key do not belong together; was it cut or edited?")
 
     def signed(self, info: PathInfo) -> PathInfo:
-        """Return the path info with this key's signature added."""
-        signature = base64.b64encode(self._key.sign(fingerprint(info))).decode()
-        return replace(info, signatures=(*info.signatures, f"{self._name}:{signature}"))
+        """Return the path info with this key's signature added, once."""
+        signature = f"{self._name}:{base64.b64encode(self._key.sign(fingerprint(info))).decode()}"
+        if signature in info.signatures:
+            return info
+        return replace(info, signatures=(*info.signatures, signature))
 
 
 def fingerprint(info: PathInfo) -> bytes:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
-import shutil
-from collections.abc import Iterable, Mapping
-from graphlib import CycleError, TopologicalSorter
+import os
+from collections.abc import Mapping
+from graphlib import CycleError
 from pathlib import Path
 
-from fleetd.errors import ToplevelError
+from fleetd.errors import FleetdError, ToplevelError
 from fleetd.model.fleet import Host
-from fleetd.model.nix32 import from_nix32
-from fleetd.model.store_path import StorePath, parse_store_path, path_name, toplevel_belongs_to
+from fleetd.model.store_path import StorePath, path_name, toplevel_belongs_to
 from fleetd.nix import commands
-from fleetd.nix.process import ChildOutputTooLong, ChildTimeout, run
+from fleetd.nix.path_info import NotValid, ordered, parse_path_infos
+from fleetd.nix.process import nix
+from fleetd.nix.roots import drop, make_place, root_link
 from fleetd.ports import PathInfo
 
 METADATA_TIMEOUT_S = 300.0
@@ -25,28 +24,35 @@ CLOSURES_KEPT = 64
 
 
 class NixStore:
-    """The port ``Store``."""
+    """The port ``Store``.
 
-    def __init__(self, roots: Path) -> None:
+    ``roots`` is the directory of the links that keep paths alive, ``env`` is added to Nix's environment, and
+    ``real_root`` is where ``/nix/store`` really is when that environment says elsewhere.
+    """
+
+    def __init__(self, roots: Path, env: Mapping[str, str] | None = None, real_root: Path = Path("/")) -> None:
         self._roots = roots
+        self._env = dict(env or {})
+        self._real_root = real_root
         self._closures: dict[StorePath, tuple[PathInfo, ...]] = {}
 
     async def closure(self, toplevel: StorePath) -> tuple[PathInfo, ...]:
         """Return the closure, references first. Raises ToplevelError."""
         kept = self._closures.get(toplevel)
-        if kept is not None:
+        # What was collected meanwhile is not in the store, whatever we remember of it.
+        if kept is not None and await asyncio.to_thread(os.path.lexists, self._real(toplevel)):
             return kept
+        what = f"{toplevel} is not in the store"
+        printed = await nix(
+            commands.path_info(toplevel), what, ToplevelError, timeout_s=METADATA_TIMEOUT_S, env=self._env
+        )
         try:
-            done = await run(commands.path_info(toplevel), timeout_s=METADATA_TIMEOUT_S)
-        except (ChildTimeout, ChildOutputTooLong, OSError) as error:
-            raise ToplevelError(f"{toplevel}: its closure cannot be read: {error}") from error
-        if done.status != 0:
-            raise ToplevelError(f"{toplevel} is not in the store: {done.stderr.strip()[-500:]}")
-        try:
-            closure = ordered(parse_path_infos(json.loads(done.stdout)))
-        except (ValueError, KeyError, TypeError, CycleError) as error:
+            closure = ordered(parse_path_infos(json.loads(printed)))
+        except NotValid as error:
+            raise ToplevelError(what) from error
+        except (ValueError, KeyError, TypeError, CycleError, ToplevelError) as error:
             raise ToplevelError(f"{toplevel}: its metadata cannot be understood: {error!r}") from error
-        if len(self._closures) >= CLOSURES_KEPT:
+        while len(self._closures) >= CLOSURES_KEPT:
             del self._closures[next(iter(self._closures))]
         self._closures[toplevel] = closure
         return closure
@@ -54,79 +60,43 @@ class NixStore:
     async def check_toplevel(self, toplevel: StorePath, host: Host) -> None:
         """Raise ToplevelError unless it is a toplevel of this host."""
         await self.closure(toplevel)
-        await asyncio.to_thread(_check, toplevel, host)
+        await asyncio.to_thread(_check, toplevel, self._real(toplevel), host)
 
     async def add_root(self, name: str, path: StorePath) -> None:
-        """Keep a path alive under a name."""
-        link = self._roots / name
-        await asyncio.to_thread(link.parent.mkdir, parents=True, exist_ok=True)
-        done = await run(commands.build(path, str(link)), timeout_s=METADATA_TIMEOUT_S)
-        if done.status != 0:
-            raise ToplevelError(f"{path} cannot be kept alive: {done.stderr.strip()[-300:]}")
+        """Keep a path alive under a name. Raises ToplevelError, also when it is not in the store."""
+        link = root_link(self._roots, name)
+        what = f"{path} cannot be kept alive"
+        try:
+            await asyncio.to_thread(make_place, link)
+        except OSError as error:
+            raise ToplevelError(f"{what}: {error}") from error
+        argv = commands.keep(path, str(link))
+        await nix(argv, what, ToplevelError, timeout_s=METADATA_TIMEOUT_S, env=self._env)
 
     async def drop_roots(self, prefix: str) -> None:
-        """Forget the roots below a name."""
-        await asyncio.to_thread(shutil.rmtree, self._roots / prefix, True)
+        """Forget the roots below a name. Raises FleetdError when they cannot be removed."""
+        try:
+            await asyncio.to_thread(drop, self._roots, prefix)
+        except OSError as error:
+            raise FleetdError(f"the roots of {prefix} cannot be removed: {error}") from error
+
+    def _real(self, path: StorePath) -> Path:
+        return self._real_root / path.removeprefix("/")
 
 
-def _check(toplevel: StorePath, host: Host) -> None:
-    place = Path(toplevel)
+def _check(toplevel: StorePath, place: Path, host: Host) -> None:
     for part in ("nixos-version", "init"):
-        if not (place / part).exists():
+        # Not followed: a part may be a link into the store, wherever that really is.
+        if not os.path.lexists(place / part):
             raise ToplevelError(f"{toplevel} is not the toplevel of a NixOS system: it has no {part}")
     if not toplevel_belongs_to(toplevel, host.name):
-        raise ToplevelError(f"{path_name(toplevel)} belongs to another host than {host.name}")
-    system = (place / "system").read_text().strip() if (place / "system").exists() else host.system
+        expected = f"its name would begin with nixos-system-{host.name}-"
+        raise ToplevelError(f"{path_name(toplevel)} belongs to another host than {host.name} ({expected})")
+    try:
+        system = (place / "system").read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError as error:
+        raise ToplevelError(f"{toplevel} is not the toplevel of a NixOS system: it has no system") from error
+    except OSError as error:
+        raise ToplevelError(f"{toplevel}: it cannot be read for which system it is built: {error}") from error
     if system != host.system:
         raise ToplevelError(f"{path_name(toplevel)} is built for {system}, and {host.name} is {host.system}")
-
-
-def parse_path_infos(document: object) -> list[PathInfo]:
-    """Read what ``nix path-info --json`` prints: a list up to Nix 2.18, an object by path since 2.19.
-
-    Raises ValueError, KeyError or TypeError when it is neither.
-    """
-    if isinstance(document, Mapping):
-        entries: Iterable[Mapping[str, object]] = [{"path": path, **entry} for path, entry in document.items()]
-    elif isinstance(document, list):
-        entries = document
-    else:
-        raise TypeError("neither a list nor an object")
-    return [_path_info(entry) for entry in entries]
-
-
-def _path_info(entry: Mapping[str, object]) -> PathInfo:
-    references, signatures = entry["references"], entry.get("signatures", [])
-    if not isinstance(references, list) or not isinstance(signatures, list):
-        raise TypeError("references and signatures are lists")
-    return PathInfo(
-        path=parse_store_path(str(entry["path"])),
-        deriver=str(entry.get("deriver") or ""),
-        nar_hash=parse_hash(str(entry["narHash"])),
-        references=tuple(sorted(parse_store_path(str(reference)) for reference in references)),
-        nar_size=int(str(entry["narSize"])),
-        signatures=tuple(str(signature) for signature in signatures),
-        ca=str(entry.get("ca") or ""),
-    )
-
-
-def parse_hash(text: str) -> bytes:
-    """Return the 32 bytes of a SHA-256 in any of the forms that Nix prints. Raises ValueError."""
-    if text.startswith("sha256-"):
-        try:
-            digest = base64.b64decode(text.removeprefix("sha256-"), validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"{text!r} is not a hash") from error
-    else:
-        digits = text.removeprefix("sha256:")
-        digest = bytes.fromhex(digits) if len(digits) == 64 else from_nix32(digits)
-    if len(digest) != 32:
-        raise ValueError(f"{text!r} is not a SHA-256")
-    return digest
-
-
-def ordered(infos: list[PathInfo]) -> tuple[PathInfo, ...]:
-    """Return path infos with references before referrers; the same order for the same closure."""
-    by_path = {info.path: info for info in sorted(infos, key=lambda info: info.path)}
-    graph = {path: [reference for reference in info.references if reference != path] for path, info in by_path.items()}
-    return tuple(by_path[path] for path in TopologicalSorter(graph).static_order())

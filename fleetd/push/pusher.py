@@ -3,189 +3,120 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable
 
-from fleetd.errors import OutcomeUnknown, PushError
+from fleetd.errors import OutcomeUnknown, PushError, UsageError
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
-from fleetd.ports import ByteChannel, HostPort, PathInfo, PushReport, Store
-from fleetd.push.serve import Reader, add_to_store, hello, query_valid_paths, refused
-
-STALL_S = 120.0
-"""No byte taken and no answer for this long: an old server on the host holds a path's lock (nix issue 2699)."""
-
-PIECES_IN_FLIGHT = 256
-"""Pieces of 128 KiB over all hosts that wait to be taken: 32 MiB, whatever the closures' size."""
-
-LINK_TIMEOUT_S = 60.0
-SERVER = ("nix-store", "--serve", "--write")
-
-Archive = Callable[[str], Iterator[bytes]]
-"""Yields a path's archive; ``nix.nar.dump``, given by the composition root."""
+from fleetd.ports import ByteChannel, HostLink, HostPort, PathInfo, PushReport, Store
+from fleetd.push.refusal import refusal
+from fleetd.push.serve import ServerEnded
+from fleetd.push.transfer import Archive, Progress, PushSettings, Transfer
 
 Sign = Callable[[PathInfo], PathInfo]
+"""Returns a path's metadata with a signature more; ``nix.signing.NixSigner.signed``."""
 
+ROOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 
-@dataclass(slots=True)
-class _Transfer:
-    """One push under way."""
-
-    host: Host
-    channel: ByteChannel
-    reader: Reader
-    total_bytes: int = 0
-    sent_bytes: int = 0
-    acked: int = 0
-    moved_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
-
-    def moved(self) -> None:
-        self.moved_at = asyncio.get_running_loop().time()
+ROOT_SCRIPT = 'set -eu; mkdir -p "$1"; ln -sfn "$2" "$1/$3"; sync "$1"'
+"""Its words come as arguments, never as text: there is nothing to quote. Synced, so that it outlives a power cut."""
 
 
 class ServePusher:
-    """The port ``Pusher`` over the hosts' own ssh connections."""
+    """The port ``Pusher`` over the hosts' own ssh connections.
 
-    def __init__(self, hosts: HostPort, store: Store, archive: Archive, sign: Sign | None = None) -> None:
+    A push that failed is resumed by pushing again: what arrived is valid there and is not sent twice.
+    """
+
+    def __init__(
+        self,
+        hosts: HostPort,
+        store: Store,
+        archive: Archive,
+        sign: Sign | None = None,
+        settings: PushSettings | None = None,
+    ) -> None:
         self._hosts = hosts
         self._store = store
         self._archive = archive
         self._sign = sign or (lambda info: info)
-        self._pieces = asyncio.Semaphore(PIECES_IN_FLIGHT)
-        # Two transfers to one host would wait for each other's path locks.
+        self._settings = settings or PushSettings()
+        self._slots = asyncio.Semaphore(max(1, self._settings.in_flight_bytes // (2 * self._settings.write_bytes)))
+        # Two transfers to one host would wait for each other's path locks. One small lock for each host of the fleet.
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def push(
-        self, host: Host, toplevel: StorePath, *, root: str, progress: Callable[[int, int], None], timeout_s: float
+        self, host: Host, toplevel: StorePath, *, root: str, progress: Progress, timeout_s: float
     ) -> PushReport:
-        """Copy what is missing, root it, verify it. Raises PushError or HostError."""
-        closure = await self._store.closure(toplevel)
+        """Copy what is missing, root it on the host under the name ``root``, and see that it is valid there.
+
+        Raises PushError, HostError, or ToplevelError when the control node does not have the closure.
+        """
+        if ROOT_NAME.fullmatch(root) is None:
+            raise UsageError(f"{root!r} cannot be the name of a root (letters, digits, '.', '_', '-')")
         try:
-            async with asyncio.timeout(timeout_s), self._locks.setdefault(host.name, asyncio.Lock()):
-                return await self._push(host, toplevel, closure, root, progress)
+            async with asyncio.timeout(timeout_s) as limit, self._locks.setdefault(host.name, asyncio.Lock()):
+                closure = await self._store.closure(toplevel)
+                link = await self._hosts.link(host, timeout_s=self._settings.link_timeout_s)
+                return await self._push(host, link, toplevel, closure, root, progress)
         except TimeoutError as error:
-            raise PushError("stalled", f"{host.name}: the copy did not end within {timeout_s:.0f} s") from error
+            if not limit.expired():
+                raise
+            raise PushError("stalled", f"{host.name}: the copy did not end within {timeout_s:g} s") from error
+        except OutcomeUnknown as error:
+            # A copy is harmless to repeat: what the link swallowed is asked for again.
+            raise PushError("lost", f"{host.name}: the link was lost during the copy: {error}") from error
 
     async def _push(
         self,
         host: Host,
+        link: HostLink,
         toplevel: StorePath,
         closure: tuple[PathInfo, ...],
         root: str,
-        progress: Callable[[int, int], None],
+        progress: Progress,
     ) -> PushReport:
-        link = await self._hosts.link(host, timeout_s=LINK_TIMEOUT_S)
-        channel = await link.open(SERVER)
-        transfer = _Transfer(host, channel, Reader(channel))
+        channel = await link.open(self._settings.server)
         try:
-            missing = await self._missing(transfer, closure)
-            transfer.total_bytes = sum(info.nar_size for info in missing)
-            progress(0, transfer.total_bytes)
+            transfer = Transfer(host.name, channel, self._settings, self._slots)
+            missing = await transfer.missing(closure, substitute=host.substitute)
+            total = sum(info.nar_size for info in missing)
+            progress(0, total)
             if missing:
-                await self._stream(transfer, missing, progress)
-            # Rooted and seen to be valid before the server lets go of its temporary roots.
-            await self._root(host, toplevel, root)
-            left = await self._missing(transfer, closure, greet=False)
-            if left:
-                raise PushError("lost", f"{host.name}: {left[0].path} vanished again; a collector ran there")
+                await transfer.send([self._sign(info) for info in missing], self._archive, progress)
+            # Rooted, and seen to be valid, before the server ends and lets go of its temporary roots.
+            await self._root(host.name, link, toplevel, root)
+            if left := await transfer.missing(closure):
+                raise PushError("lost", f"{host.name}: {left[0].path} is not valid there after the copy")
+        except (ServerEnded, OutcomeUnknown) as error:
+            raise await self._last_words(host.name, channel) from error
         finally:
             await channel.close()
-        return PushReport(len(missing), transfer.total_bytes)
+        return PushReport(len(missing), total)
 
-    async def _missing(
-        self, transfer: _Transfer, closure: tuple[PathInfo, ...], *, greet: bool = True
-    ) -> tuple[PathInfo, ...]:
-        """Return the paths that the host lacks, in the closure's order; all of the closure is locked there."""
-        question = query_valid_paths(
-            (info.path for info in closure), lock=True, substitute=greet and transfer.host.substitute
-        )
-        transfer.channel.write((hello() if greet else b"") + question)
-        await transfer.channel.drain()
-        if greet:
-            await transfer.reader.handshake()
-        valid = await transfer.reader.texts(limit=len(closure))
-        return tuple(info for info in closure if info.path not in valid)
-
-    async def _stream(
-        self, transfer: _Transfer, missing: tuple[PathInfo, ...], progress: Callable[[int, int], None]
-    ) -> None:
-        async def watch() -> None:
-            while True:
-                await asyncio.sleep(1)
-                if asyncio.get_running_loop().time() - transfer.moved_at > STALL_S:
-                    text = f"nothing moved for {STALL_S:.0f} s after {transfer.acked} of {len(missing)} paths"
-                    raise PushError("stalled", f"{transfer.host.name}: {text}")
-
-        async def acks() -> None:
-            for info in missing:
-                if await transfer.reader.integer() != 1:
-                    raise PushError("rejected", f"{transfer.host.name}: {info.path} was not taken")
-                transfer.acked += 1
-                transfer.moved()
-
-        tasks = {
-            asyncio.create_task(self._send(transfer, missing, progress), name=f"push/{transfer.host.name}/send"),
-            asyncio.create_task(acks(), name=f"push/{transfer.host.name}/acks"),
-        }
-        guard = asyncio.create_task(watch(), name=f"push/{transfer.host.name}/watch")
+    async def _last_words(self, host: str, channel: ByteChannel) -> PushError:
+        """Return why a server ended. Its stderr and status may arrive after the end of its answers."""
+        status: int | None
         try:
-            pending = {*tasks, guard}
-            while pending & tasks:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-        except OutcomeUnknown as error:
-            # A copy is harmless to repeat: what the link swallowed is asked for again.
-            said = transfer.channel.stderr_tail()
-            if said.strip():
-                raise refused(said) from error
-            raise PushError("lost", f"{transfer.host.name}: the link was lost during the copy") from error
-        finally:
-            for task in (*tasks, guard):
-                task.cancel()
-            await asyncio.gather(*tasks, guard, return_exceptions=True)
+            status = await channel.wait(self._settings.last_words_s)
+        except OutcomeUnknown:
+            status = None
+        return refusal(host, channel.stderr_tail(), status)
 
-    async def _send(
-        self, transfer: _Transfer, missing: tuple[PathInfo, ...], progress: Callable[[int, int], None]
-    ) -> None:
-        for info in missing:
-            transfer.channel.write(add_to_store(self._sign(info)))
-            await self._send_archive(transfer, info, progress)
-
-    async def _send_archive(self, transfer: _Transfer, info: PathInfo, progress: Callable[[int, int], None]) -> None:
-        """Send one archive; its last piece leaves only when the whole has the recorded hash and size."""
-        digest, size, held = hashlib.sha256(), 0, b""
-        for piece in self._archive(info.path):
-            if held:
-                await self._send_piece(transfer, held, progress)
-            digest.update(piece)
-            size += len(piece)
-            held = piece
-            if size > info.nar_size:
-                break
-        if size != info.nar_size or digest.digest() != info.nar_hash:
-            text = f"{info.path} on the control node is not what its store says it is; nothing of it was sent whole"
-            raise PushError("hash-mismatch", f"{text} (repair it: nix-store --repair-path)")
-        await self._send_piece(transfer, held, progress)
-
-    async def _send_piece(self, transfer: _Transfer, piece: bytes, progress: Callable[[int, int], None]) -> None:
-        async with self._pieces:
-            transfer.channel.write(piece)
-            await transfer.channel.drain()
-        transfer.sent_bytes += len(piece)
-        transfer.moved()
-        progress(transfer.sent_bytes, transfer.total_bytes)
-
-    async def _root(self, host: Host, toplevel: StorePath, root: str) -> None:
+    async def _root(self, host: str, link: HostLink, toplevel: StorePath, root: str) -> None:
         """Make a root on the host, over a second channel while the first still protects the paths."""
-        link = await self._hosts.link(host, timeout_s=LINK_TIMEOUT_S)
-        script = 'mkdir -p /nix/var/nix/gcroots/fleetd && ln -sfn "$1" "/nix/var/nix/gcroots/fleetd/$2" && sync "$1"'
-        channel = await link.open(["sh", "-c", script, "sh", toplevel, root], privileged=True)
+        argv = ["sh", "-c", ROOT_SCRIPT, "sh", self._settings.root_directory, toplevel, root]
+        channel = await link.open(argv, privileged=True)
         try:
             channel.write_eof()
-            status = await channel.wait(60)
+            status = await channel.wait(self._settings.root_timeout_s)
+            said = channel.stderr_tail().strip()[-500:]
+        except OutcomeUnknown as error:
+            raise PushError("lost", f"{host}: it is not known whether the root {root} was made: {error}") from error
         finally:
             await channel.close()
         if status != 0:
-            raise refused(channel.stderr_tail() or f"the root could not be made (exit {status})")
+            code = "disk-full" if "No space left" in said else "rejected"
+            where = f"{self._settings.root_directory}/{root}"
+            raise PushError(code, f"{host}: the root {where} cannot be made (exit {status}): {said}")

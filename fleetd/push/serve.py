@@ -6,7 +6,7 @@ Nothing is allocated by a length that was not checked first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fleetd.errors import PushError
 from fleetd.ports import ByteChannel, PathInfo
@@ -15,7 +15,7 @@ CLIENT_MAGIC = 0x390C9DEB
 SERVER_MAGIC = 0x5452EECB
 OUR_VERSION = 0x0207
 OLDEST_VERSION = 0x0205
-NEWEST_MAJOR = 2
+MAJOR = 2
 
 QUERY_VALID_PATHS = 1
 ADD_TO_STORE_NAR = 9
@@ -23,6 +23,12 @@ ADD_TO_STORE_NAR = 9
 PATH_LIMIT_BYTES = 4096
 PATHS_LIMIT = 1_000_000
 """A closure is a few thousand paths; a larger answer is not one."""
+
+READ_BYTES = 64 * 1024
+
+
+class ServerEnded(Exception):
+    """The server's stream ended in the middle of an answer; why is on its stderr."""
 
 
 def encode_int(number: int) -> bytes:
@@ -75,19 +81,26 @@ def add_to_store(info: PathInfo) -> bytes:
 
 
 class Reader:
-    """Reads the server's side; every fault is a PushError with what the server said on stderr."""
+    """Reads the server's side.
 
-    def __init__(self, channel: ByteChannel) -> None:
+    An answer that no Nix would give is a PushError that names the host; an early end is ServerEnded, and why is on
+    stderr. ``moved`` is called for all that arrives.
+    """
+
+    def __init__(self, channel: ByteChannel, host: str, moved: Callable[[], None] = lambda: None) -> None:
         self._channel = channel
+        self._host = host
+        self._moved = moved
         self._buffer = bytearray()
 
     async def exactly(self, count: int) -> bytes:
-        """Return ``count`` bytes. Raises PushError at an early end, OutcomeUnknown when the link dies."""
+        """Return ``count`` bytes. Raises ServerEnded at an early end, OutcomeUnknown when the link dies."""
         while len(self._buffer) < count:
-            piece = await self._channel.read(64 * 1024)
+            piece = await self._channel.read(READ_BYTES)
             if not piece:
-                raise refused(self._channel.stderr_tail())
+                raise ServerEnded(f"{self._host}: the server ended in the middle of an answer")
             self._buffer += piece
+            self._moved()
         data = bytes(self._buffer[:count])
         del self._buffer[:count]
         return data
@@ -100,44 +113,36 @@ class Reader:
         """Return a string of at most ``limit`` bytes."""
         length = await self.integer()
         if length > limit:
-            raise PushError("protocol", f"the server announces a string of {length} bytes, at most {limit} make sense")
+            raise self.garbled(f"announces a string of {length} bytes, at most {limit} make sense")
         padded = await self.exactly(length + -length % 8)
         if any(padded[length:]):
-            raise PushError("protocol", "the server pads a string with something else than zeros")
-        return padded[:length].decode("utf-8", errors="replace")
+            raise self.garbled("pads a string with something else than zeros")
+        try:
+            return padded[:length].decode()
+        except UnicodeDecodeError as error:
+            raise self.garbled("answers with a path that is not text") from error
 
     async def texts(self, limit: int = PATHS_LIMIT) -> set[str]:
         """Return a set of strings, at most ``limit``."""
         count = await self.integer()
         if count > limit:
-            raise PushError("protocol", f"the server announces {count} paths, at most {limit} make sense")
+            raise self.garbled(f"announces {count} paths, at most {limit} make sense")
         return {await self.text() for _ in range(count)}
 
     async def handshake(self) -> int:
         """Read the server's half of the handshake and return the version in use."""
         magic = await self.integer()
         if magic != SERVER_MAGIC:
-            raise PushError("protocol", f"this is no Nix server (it says {magic:#x}); a shell profile that prints?")
+            text = "what answers is no Nix server; does a shell profile of the deploy user print something?"
+            raise PushError("no-nix", f"{self._host}: {text} (it says {magic.to_bytes(8, 'little')!r})")
         version = await self.integer()
-        if version >> 8 != NEWEST_MAJOR or version < OLDEST_VERSION:
-            shown = f"{version >> 8}.{version & 0xFF}"
-            raise PushError("too-old", f"the host's Nix speaks serve protocol {shown}; 2.5 is needed (Nix 2.4)")
+        shown = f"{version >> 8}.{version & 0xFF}"
+        if version < OLDEST_VERSION:
+            raise PushError("too-old", f"{self._host}: its Nix speaks serve protocol {shown}; 2.5 (Nix 2.2) is needed")
+        if version >> 8 != MAJOR:
+            raise self.garbled(f"speaks serve protocol {shown}, and only 2.5 and later 2.x are known here")
         return min(version, OUR_VERSION)
 
-
-def refused(stderr: str) -> PushError:
-    """Return the error that a server's last words mean: it has no errors in its answers, it writes them and ends."""
-    said = stderr.strip()
-    tail = said[-800:] or "the server ended without a word"
-    for words, code in (
-        ("No space left on device", "disk-full"),
-        ("Disk quota exceeded", "disk-full"),
-        ("lacks a signature by a trusted key", "rejected"),
-        ("hash mismatch", "hash-mismatch"),
-        ("command not found", "no-nix"),
-        ("No such file or directory", "no-nix"),
-        ("is not valid", "reference-missing"),
-    ):
-        if words in said:
-            return PushError(code, f"the host refused: {tail}")
-    return PushError("rejected" if not said else "failed", f"the host ended the transfer: {tail}")
+    def garbled(self, text: str) -> PushError:
+        """Return the error for an answer that no Nix would give."""
+        return PushError("rejected", f"{self._host}: its Nix server {text}")

@@ -1,31 +1,37 @@
-"""A lab: some hosts on a bridge of their own. Its state is on disk, so a crashed run can be cleaned by the next."""
+"""A lab: some hosts on a bridge of their own. Its state is on disk, so that any process finds it, and can remove it."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from lab.base import base_tree, require
+from lab import net, state
+from lab.base import base_tree
 from lab.errors import LabError
-from lab.host import HostSpec, LabHost, Wiring
-from lab.run import lines, quiet, run
+from lab.host import HostSpec, LabHost, Seed, Wiring
+from lab.run import run, say
+from lab.state import STATE
 
-STATE = Path("/run/fleetd-lab")
-LARGEST_INDEX = 200
 PARALLEL = 8
+FIRST_ADDRESS = 10
+LARGEST_LAB = 200
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_INSTANCES = 8192
-"""The default of 128 is machine-wide and fails at about the 20th host."""
-
-Seed = Callable[[LabHost], None]
+"""The default of 128 is for the whole machine, and fails at about the 20th host."""
 
 
 class Lab:
-    """Hosts by name, a key to log in with, and the address at which they see the controller."""
+    """Hosts by name, a key to log in with, and the address at which they see the controller.
+
+    A lab belongs to the process that called ``up``: use it in a ``with`` block, at whose end it goes down. When that
+    process is gone without ``down``, the hosts still run, but the next ``up`` of that name and ``clean`` remove them;
+    ``keep`` says that they are meant to stay.
+    """
+
+    seed: Seed | None = None
+    """Puts a first system on a host while it is off: at ``up``, and at each ``reset``."""
 
     def __init__(self, name: str, index: int, specs: Sequence[HostSpec], base: Path) -> None:
         self.name = name
@@ -35,35 +41,51 @@ class Lab:
         self.known_hosts = self.directory / "known_hosts"
         self.bridge = f"flb{index}"
         self.controller_address = f"10.213.{index}.1"
-        self.hosts = {spec.name: LabHost(spec, self._wiring(n, base)) for n, spec in enumerate(specs)}
         self._base = base
+        names = [f"{self.controller_address} controller\n"]
+        names += [f"{self._address(number)} {spec.name}\n" for number, spec in enumerate(specs)]
+        self.hosts = {spec.name: LabHost(spec, self._wiring(n, "".join(names))) for n, spec in enumerate(specs)}
 
-    def _wiring(self, number: int, base: Path) -> Wiring:
+    def _address(self, number: int) -> str:
+        return f"10.213.{self.index}.{FIRST_ADDRESS + number}"
+
+    def _wiring(self, number: int, neighbours: str) -> Wiring:
         return Wiring(
             directory=self.directory / f"host{number}",
             short=f"fl{self.index}h{number}",
-            address=f"10.213.{self.index}.{10 + number}",
+            address=self._address(number),
             gateway=self.controller_address,
             bridge=self.bridge,
-            base=base,
+            base=self._base,
             private_key=self.private_key,
             known_hosts=self.known_hosts,
+            neighbours=neighbours,
         )
 
     @classmethod
-    def up(cls, name: str, hosts: Sequence[HostSpec], *, suite: str = "trixie", seed: Seed | None = None) -> Lab:
-        """Make a lab and boot its hosts; one of the same name that a crashed run left is removed first.
+    def up(
+        cls,
+        name: str,
+        hosts: Sequence[HostSpec | str],
+        *,
+        suite: str = "trixie",
+        seed: Seed | None = None,
+        quiet: bool = False,
+    ) -> Lab:
+        """Make a lab, boot its hosts, and return when both users can log in to each.
 
-        Raises LabUnavailable when this machine cannot, LabError when something else fails.
+        What a crashed run of the same name left is removed first. Raises LabUnavailable when this machine cannot run a
+        lab, LabError when one of that name is up, or something else fails (then nothing is left).
         """
+        specs = [HostSpec(host) if isinstance(host, str) else host for host in hosts]
+        _check(specs)
         base = base_tree(suite)
-        remove(name)
-        run("sysctl", "-q", "-w", f"fs.inotify.max_user_instances={INOTIFY_INSTANCES}")
-        lab = cls(name, _take_index(name), list(hosts), base)
-        lab.directory.mkdir(parents=True, exist_ok=True)
-        lab._save()
+        lab = cls(name, state.take(name), specs, base)
+        lab.seed = seed
         try:
-            lab._make(seed)
+            lab._make()
+            if not quiet:
+                say(f"{len(lab.hosts)} hosts are up in lab {name!r}")
         except BaseException:
             lab.down()
             raise
@@ -72,54 +94,59 @@ class Lab:
     @classmethod
     def load(cls, name: str) -> Lab:
         """Return a lab that is up. Raises LabError when there is none of that name."""
-        try:
-            state = json.loads((STATE / name / "lab.json").read_text())
-        except OSError as error:
-            raise LabError(f"there is no lab {name!r} (see: python -m lab list)") from error
-        specs = [HostSpec(host["name"], tuple(host["tags"]), host["domain"]) for host in state["hosts"]]
-        return cls(name, state["index"], specs, Path(state["base"]))
+        document = state.read(name)
+        specs = [HostSpec(**{**host, "tags": tuple(host["tags"])}) for host in document["hosts"]]
+        return cls(name, int(document["index"]), specs, Path(document["base"]))
 
-    def _save(self) -> None:
-        hosts = [{"name": host.name, "tags": list(host.tags), "domain": host.domain} for host in self.hosts.values()]
-        state = {"index": self.index, "base": str(self._base), "hosts": hosts}
-        (self.directory / "lab.json").write_text(json.dumps(state))
-
-    def _make(self, seed: Seed | None) -> None:
+    def _make(self) -> None:
+        hosts = [
+            {"name": spec.name, "tags": list(spec.tags), "domain": spec.domain, "disk_bytes": spec.disk_bytes}
+            for spec in (host.spec for host in self.hosts.values())
+        ]
+        state.write(self.name, {**state.read(self.name), "base": str(self._base), "hosts": hosts})
+        if int(INOTIFY.read_text()) < INOTIFY_INSTANCES:
+            INOTIFY.write_text(str(INOTIFY_INSTANCES))
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", self.private_key)
-        run("ip", "link", "add", self.bridge, "type", "bridge")
-        run("ip", "addr", "add", f"{self.controller_address}/24", "dev", self.bridge)
-        run("ip", "link", "set", self.bridge, "up")
+        net.make_bridge(self.bridge, self.controller_address)
+        self.each(LabHost.make_key)
+        known = [f"{host.address},{host.name} {host.host_key}\n" for host in self.hosts.values()]
+        self.known_hosts.write_text("".join(known))
 
         def make(host: LabHost) -> None:
-            host.prepare(seed)
+            net.wire(host.wiring.short, self.bridge)
+            host.prepare(self.seed)
             host.boot()
 
         self.each(make)
-        known = [f"{host.address},{host.name} {' '.join(host.host_key.split()[:2])}\n" for host in self.hosts.values()]
-        self.known_hosts.write_text("".join(known))
         self.each(LabHost.wait_ready)
 
     def each(self, do: Callable[[LabHost], None], hosts: Sequence[LabHost] | None = None) -> None:
-        """Do something to several hosts at once (default: all); the first error is raised when all have ended."""
+        """Do something to several hosts at once (default: all). When all have ended, the first error is raised."""
+        chosen = list(self.hosts.values()) if hosts is None else list(hosts)
         with ThreadPoolExecutor(PARALLEL) as pool:
-            for future in [pool.submit(do, host) for host in (hosts or list(self.hosts.values()))]:
-                future.result()
+            futures = [pool.submit(do, host) for host in chosen]
+        for future in futures:
+            future.result()
 
-    def reset(self, hosts: Sequence[LabHost], seed: Seed | None) -> None:
-        """Make hosts anew, in parallel, and wait until they are up."""
+    def reset(self, hosts: Sequence[LabHost] | None = None, seed: Seed | None = None) -> None:
+        """Make hosts (default: all) anew, in parallel, and wait until they are up; see ``LabHost.reset``.
+
+        ``seed`` is used instead of the lab's own.
+        """
 
         def again(host: LabHost) -> None:
-            host.reset(seed)
+            host.reset(seed or self.seed)
             host.wait_ready()
 
-        if hosts:
-            self.each(again, hosts)
+        self.each(again, hosts)
+
+    def keep(self) -> None:
+        """Leave the lab up when this process ends, until somebody takes it down."""
+        state.keep(self.name)
 
     def down(self) -> None:
-        """Take everything away that belongs to the lab."""
-        self.each(LabHost.remove)
-        quiet("ip", "link", "del", self.bridge)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Take away everything that belongs to the lab; safe to repeat."""
+        state.remove(self.name, self.index)
 
     def __enter__(self) -> Lab:
         return self
@@ -130,41 +157,11 @@ class Lab:
         self.down()
 
 
-def names() -> list[str]:
-    """Return the labs there are on disk, running or crashed."""
-    return sorted(place.parent.name for place in STATE.glob("*/lab.json"))
-
-
-def remove(name: str) -> None:
-    """Remove a lab of that name if there is one."""
-    if (STATE / name / "lab.json").exists():
-        Lab.load(name).down()
-
-
-def clean() -> list[str]:
-    """Remove every lab, and links and namespaces of runs that crashed before they wrote anything down."""
-    require()
-    gone = names()
-    for name in gone:
-        remove(name)
-    for line in lines(["ip", "-o", "link"]):
-        device = line.split(": ")[1].split("@")[0] if ": " in line else ""
-        if device.startswith(("flb", "v-fl")):
-            quiet("ip", "link", "del", device)
-    for line in lines(["ip", "netns"]):
-        if line.startswith("fl"):
-            quiet("ip", "netns", "del", line.split()[0])
-    return gone
-
-
-def _take_index(name: str) -> int:
-    STATE.mkdir(parents=True, exist_ok=True)
-    with (STATE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        used = {json.loads((STATE / other / "lab.json").read_text())["index"] for other in names() if other != name}
-        index = next((number for number in range(1, LARGEST_INDEX) if number not in used), None)
-        if index is None:
-            raise LabError("too many labs at once; see: python -m lab list")
-        (STATE / name).mkdir(exist_ok=True)
-        (STATE / name / "lab.json").write_text(json.dumps({"index": index, "base": "/", "hosts": []}))
-        return index
+def _check(specs: Sequence[HostSpec]) -> None:
+    if not 0 < len(specs) <= LARGEST_LAB:
+        raise LabError(f"a lab has 1 to {LARGEST_LAB} hosts, not {len(specs)}")
+    for spec in specs:
+        state.check_name(spec.name, "host")
+    twice = {spec.name for spec in specs if [other.name for other in specs].count(spec.name) > 1}
+    if twice:
+        raise LabError(f"two hosts have the name {', '.join(sorted(twice))}")

@@ -1,24 +1,39 @@
 #!/bin/bash
-# One lab host: runs systemd-nspawn again whenever the host reboots (exit 133), and ends when it is powered off.
-# Arguments: NAME NETNS ROOT PIDFILE LOG
-set -u
-name=$1 netns=$2 root=$3 pidfile=$4
-exec </dev/null >>"$5" 2>&1
-echo $$ > "$pidfile"
-while :; do
-  # Each boot from a fresh shell in a cgroup of the host's own: hosts that share one end each other's units.
+# The power supply of one lab host: runs systemd-nspawn again whenever the host reboots (exit 133), and ends when the
+# host is powered off or the file OFF appears. Whoever starts it has locked a file and passes it as stdin: the host is
+# on for as long as that lock is held, which no crash can get wrong.
+# Arguments: SHORT (namespace, control group) HOSTNAME ROOT ADDRESS GATEWAY OFF
+
+power_on() {
+  # What a machine forgets at a reboot, and its network: put back from outside.
+  ip netns exec "$short" nft flush ruleset
+  ip -n "$short" link set lo up
+  ip -n "$short" addr flush dev host0
+  ip -n "$short" addr replace "$address/24" dev host0
+  ip -n "$short" link set host0 up
+  ip -n "$short" route replace default via "$gateway"
+  # Each boot from a fresh shell in a control group of the host's own.
   bash -c '
-    for d in /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
-      [ -d "$d" ] || continue
-      mkdir -p "$d/$1" && echo $$ > "$d/$1/cgroup.procs"
+    trees=/sys/fs/cgroup
+    [ -d /sys/fs/cgroup/unified ] && trees="/sys/fs/cgroup/unified /sys/fs/cgroup/systemd"
+    for tree in $trees; do
+      [ -d "$tree" ] || continue
+      mkdir -p "$tree/$1" && echo $$ >"$tree/$1/cgroup.procs" || exit 1
     done
-    if [ ! -d /sys/fs/cgroup/unified ] && [ -f /sys/fs/cgroup/cgroup.procs ]; then
-      mkdir -p "/sys/fs/cgroup/$1" && echo $$ > "/sys/fs/cgroup/$1/cgroup.procs"
-    fi
-    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec systemd-nspawn -q --register=no --keep-unit -D "$3" \
-      --network-namespace-path="/run/netns/$2" --capability=CAP_NET_ADMIN -M "$1" -b
-  ' boot "$name" "$netns" "$root" &
-  wait $!
-  [ $? -eq 133 ] || break
-done
-rm -f "$pidfile"
+    [ ! -e "$4" ] || exit 0
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec systemd-nspawn -q --register=no --keep-unit -D "$3" -M "$1" \
+      --hostname="$2" --network-namespace-path="/run/netns/$1" --capability=CAP_NET_ADMIN --resolv-conf=off \
+      --timezone=off --link-journal=no -b
+  ' boot "$short" "$hostname" "$root" "$off" </dev/null
+}
+
+main() {
+  local short=$1 hostname=$2 root=$3 address=$4 gateway=$5 off=$6
+  until [ -e "$off" ]; do
+    power_on
+    [ $? -eq 133 ] || break
+  done
+  exit 0
+}
+
+main "$@"

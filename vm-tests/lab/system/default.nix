@@ -1,61 +1,153 @@
-# A system with the contract of a NixOS toplevel, without nixpkgs: plain derivations and a shell.
-# Everything a test can ask for is in the attribute set `options` (see __init__.py, which names them all).
-{ optionsJson }:
-let
-  options = builtins.fromJSON optionsJson;
-  tools = ./tools;
-  units = options.units;
-  unitFiles = builtins.mapAttrs
-    (name: unit: builtins.toFile name (builtins.replaceStrings [ "@tools@" ] [ "${tools}" ] unit.text)) units;
-  wanted = builtins.filter (name: units.${name}.wanted) (builtins.attrNames units);
-  faults = options.faults;
-  shell = "/bin/sh";
-  copyUnits = builtins.concatStringsSep "\n"
-    (map (name: "ln -s ${unitFiles.${name}} $out/etc/systemd/system/${name}") (builtins.attrNames units));
-  writeFaults = builtins.concatStringsSep "\n"
-    (map (name: "printf %s '${faults.${name}}' > $out/faults/${name}") (builtins.attrNames faults));
-  kernel = derivation {
-    name = "linux-${options.kernelVersion}";
-    system = options.system;
-    builder = shell;
-    args = [ "-c" "PATH=/usr/bin:/bin; mkdir $out; printf '%s' '${options.kernelVersion}' > $out/bzImage; printf '%s' '${options.kernelVersion}' > $out/initrd; mkdir $out/modules" ];
+# A system with the contract of a NixOS toplevel, without nixpkgs: plain derivations, and a shell as their builder.
+#
+#   let lib = import ./.; in lib.mkSystem {
+#     hostName = "web1"; label = "v2";
+#     services = lib.base { } // { web = lib.webServer { text = "greeting v2"; }; };
+#   }
+rec {
+  # ------------------------------------------------------------------------------------------------ what a unit may be
+  # A unit is { text, wanted ? true, name ? "<attribute>.service" }; "@tools@" in its text is where web.py and the others are.
+  unit = text: extra: { inherit text; wanted = true; } // extra;
+
+  service = { command, unit ? { }, keys ? { }, wanted ? true }:
+    let
+      lines = attrs: builtins.concatStringsSep "" (map (key: "${key}=${toString attrs.${key}}\n") (builtins.attrNames attrs));
+    in {
+      inherit wanted;
+      text = "[Unit]\n${lines unit}[Service]\nExecStart=${command}\n${lines keys}";
+    };
+
+  # Answers everything, /healthz too, with one status and one text; dies after lifeS seconds where that is given.
+  webServer = { port ? 8080, status ? 200, text ? "greeting", lifeS ? null }: service {
+    command = "/usr/bin/python3 @tools@/web.py ${toString port} ${toString status} '${text}'"
+      + (if lifeS == null then "" else " ${toString lifeS}");
+    keys = { Type = "exec"; };
   };
-in derivation {
-  name = "nixos-system-${options.hostName}-${options.label}";
-  system = options.system;
-  builder = shell;
-  args = [ "-c" ''
-    set -eu
-    PATH=/usr/bin:/bin
-    mkdir -p $out/bin $out/sw/bin $out/etc/systemd/system $out/faults $out/specialisation
-    printf '%s' '${options.label}' > $out/nixos-version
-    printf '%s' '${options.system}' > $out/system
-    printf '%s' '${options.systemdVersion}' > $out/systemd-version
-    printf '%s' '${options.initInterface}' > $out/init-interface-version
-    printf '%s' '${builtins.toJSON options.inhibitors}' > $out/switch-inhibitors
-    printf '%s' '${options.kernelParams}' > $out/kernel-params
-    printf '%s' '${options.hostName}' > $out/host-name
-    ln -s ${kernel}/bzImage $out/kernel
-    ln -s ${kernel}/initrd $out/initrd
-    ln -s ${kernel}/modules $out/kernel-modules
-    ${copyUnits}
-    ${writeFaults}
-    printf '%s' '${builtins.concatStringsSep "\n" wanted}' > $out/wanted-units
-    echo >> $out/wanted-units
-    for tool in ${builtins.concatStringsSep " " options.tools}; do ln -s /usr/bin/$tool $out/sw/bin/$tool; done
-    cat > $out/bin/switch-to-configuration <<END
-    #!/bin/bash
-    TOPLEVEL=$out exec /bin/bash ${tools}/switch-to-configuration.sh "\$@"
-    END
-    cat > $out/activate <<END
-    #!/bin/bash
-    TOPLEVEL=$out exec /bin/bash ${tools}/activate.sh
-    END
-    cat > $out/boot-loader <<END
-    #!/bin/bash
-    exec /bin/bash ${tools}/boot-loader.sh ${options.bootKind} ${toString options.bootLimit} "\$1"
-    END
-    printf '#!/bin/sh\nexec /usr/lib/systemd/systemd\n' > $out/init
-    chmod +x $out/bin/switch-to-configuration $out/activate $out/boot-loader $out/init
-  '' ];
+  # Fails at each start.
+  failing = { }: service { command = "/bin/false"; keys = { Type = "oneshot"; }; };
+  # Its start never ends.
+  hanging = { }: service { command = "/usr/bin/sleep infinity"; keys = { Type = "oneshot"; TimeoutStartSec = "infinity"; }; };
+  # Its start takes so many seconds: so does every switch to the system that has it.
+  slow = { seconds }: service {
+    command = "/usr/bin/sleep ${toString seconds}";
+    keys = { Type = "oneshot"; RemainAfterExit = "yes"; TimeoutStartSec = "infinity"; };
+  };
+  # Dies again and again and is started again and again.
+  flapping = { }: service { command = "/bin/false"; keys = { Restart = "always"; RestartSec = 3600; }; };
+  sshd = { }: service {
+    command = "/usr/sbin/sshd -D";
+    keys = {
+      ExecStartPre = "/usr/bin/mkdir -p /run/sshd";
+      KillMode = "process";
+      Restart = "always";
+      Type = "notify";
+      X-StopIfChanged = "false";
+    };
+  };
+  network = { up ? true, gateway ? "" }: service {
+    command = "/bin/bash @tools@/network.sh " + (if up then "up ${gateway}" else "down");
+    keys = { Type = "oneshot"; RemainAfterExit = "yes"; };
+  };
+  # What a host needs to be reached.
+  base = { gateway ? "" }: { sshd = sshd { }; network = network { inherit gateway; }; };
+
+  # By name, for callers that have only data: { kind = "webServer"; port = 8080; }, or { kind = "unit"; text = …; wanted = …; }.
+  kinds = { inherit webServer failing hanging slow flapping sshd network service; };
+  fromData = data:
+    let arguments = builtins.removeAttrs data [ "kind" ];
+    in if data.kind == "unit" then unit arguments.text { inherit (arguments) wanted; } else kinds.${data.kind} arguments;
+
+  # --------------------------------------------------------------------------------------------------------- the system
+  coreTools = [
+    "awk" "base64" "basename" "bash" "busctl" "cat" "chgrp" "chmod" "chown" "cmp" "cp" "cut" "date" "dd" "df" "diff" "dirname"
+    "du" "echo" "env" "expr" "false" "find" "flock" "fold" "grep" "gzip" "head" "hostname" "id" "install" "ip" "journalctl"
+    "kill" "ln" "logger" "loginctl" "ls" "md5sum" "mkdir" "mkfifo" "mktemp" "mount" "mountpoint" "mv" "nice" "nix"
+    "nix-build" "nix-channel" "nix-collect-garbage" "nix-copy-closure" "nix-daemon" "nix-env" "nix-instantiate" "nix-store"
+    "nohup" "nproc" "od" "printenv" "printf" "ps" "pwd" "readlink" "realpath" "rm" "rmdir" "sed" "seq" "setpriv" "setsid" "sh"
+    "sha256sum" "sleep" "sort" "ss" "ssh" "ssh-keygen" "stat" "stty" "sync" "systemctl" "systemd-cat" "systemd-run" "tail"
+    "tar" "tee" "test" "timeout" "touch" "tr" "true" "truncate" "tty" "umount" "uname" "uniq" "uptime" "wall" "wc" "who" "xargs"
+  ];
+
+  mkSystem =
+    { hostName
+    , label ? "v1"
+    , services ? { }
+      # Faults by name, see README.md; the values are text.
+    , faults ? { }
+      # systemd-boot, newest, lanzaboote, extlinux, none
+    , bootKind ? "systemd-boot"
+      # configurationLimit; 0 is none
+    , bootLimit ? 10
+    , kernelVersion ? "6.12.1"
+      # How big kernel and initrd are, each: to fill a small /boot.
+    , kernelKiB ? 4
+    , kernelParams ? "loglevel=4"
+    , initInterface ? "systemd 1"
+    , inhibitors ? { dbus-implementation = "dbus"; }
+      # Another one: a switch re-executes PID 1.
+    , systemdVersion ? "257"
+      # What the system says it is for; it is always built for the machine that builds.
+    , system ? "x86_64-linux"
+    , buildSystem ? builtins.currentSystem or "x86_64-linux"
+    , tools ? coreTools
+    }:
+    let
+      scripts = ./tools;
+      units = builtins.listToAttrs (map
+        (name: { name = if builtins.match ".*\\.[a-z]+" name == null then "${name}.service" else name; value = services.${name}; })
+        (builtins.attrNames services));
+      names = builtins.attrNames units;
+      fileOf = name: builtins.toFile (builtins.replaceStrings [ "@" ] [ "-" ] name)
+        (builtins.replaceStrings [ "@tools@" ] [ "${scripts}" ] units.${name}.text);
+      shell = text: { builder = "/bin/sh"; args = [ "-euc" "PATH=/usr/bin:/bin\n${text}" ]; system = buildSystem; };
+      lines = f: items: builtins.concatStringsSep "\n" (map f items);
+      put = text: file: "printf '%s' ${quote text} > $out/${file}";
+      quote = text: "'${builtins.replaceStrings [ "'" ] [ "'\\''" ] (toString text)}'";
+      program = file: command: ''
+        cat > $out/${file} <<'END'
+        #!/bin/bash
+        ${command}
+        END
+        sed -i "s|@out@|$out|g" $out/${file}
+        chmod +x $out/${file}
+      '';
+      part = name: file: derivation (shell ''
+        mkdir $out
+        printf '%s' ${quote "${name} ${kernelVersion}"} > $out/${file}
+        truncate -s ${toString kernelKiB}K $out/${file}
+      '' // { inherit name; });
+      kernel = part "linux-${kernelVersion}" "bzImage";
+      initrd = part "initrd-linux-${kernelVersion}" "initrd";
+      modules = part "linux-${kernelVersion}-modules" "modules";
+    in derivation (shell ''
+      mkdir -p $out/bin $out/sw/bin $out/etc/systemd/system/multi-user.target.wants $out/faults $out/specialisation
+      ${put label "nixos-version"}
+      ${put system "system"}
+      ${put systemdVersion "systemd-version"}
+      ${put initInterface "init-interface-version"}
+      ${put (builtins.toJSON inhibitors) "switch-inhibitors"}
+      ${put kernelParams "kernel-params"}
+      ${put hostName "etc/hostname"}
+      ln -s ${kernel}/bzImage $out/kernel
+      ln -s ${initrd}/initrd $out/initrd
+      ln -s ${modules} $out/kernel-modules
+      ${lines (name: "ln -s ${fileOf name} $out/etc/systemd/system/${name}") names}
+      ${lines (name: "ln -s ../${name} $out/etc/systemd/system/multi-user.target.wants/${name}")
+        (builtins.filter (name: units.${name}.wanted) names)}
+      cat > $out/etc/systemd/system/multi-user.target <<'END'
+      [Unit]
+      Description=Multi-User System
+      Requires=basic.target
+      Conflicts=rescue.service rescue.target
+      After=basic.target rescue.service rescue.target
+      AllowIsolate=yes
+      END
+      ${lines (name: put faults.${name} "faults/${name}") (builtins.attrNames faults)}
+      for tool in ${builtins.concatStringsSep " " tools}; do ln -s /usr/bin/$tool $out/sw/bin/$tool; done
+      ${program "bin/switch-to-configuration" "TOPLEVEL=@out@ exec /bin/bash ${scripts}/switch-to-configuration.sh \"$@\""}
+      ${program "activate" "TOPLEVEL=@out@ exec /bin/bash ${scripts}/activate.sh"}
+      ${program "boot-loader"
+        "exec /bin/bash ${scripts}/boot-loader.sh ${bootKind} ${toString bootLimit} @out@/faults \"$1\""}
+      ${program "init" "TOPLEVEL=@out@ exec /bin/bash ${scripts}/stage-2.sh \"$@\""}
+    '' // { name = "nixos-system-${hostName}-${label}"; });
 }

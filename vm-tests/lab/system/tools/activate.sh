@@ -1,26 +1,39 @@
-# What a NixOS activation script does that matters here: /etc follows the generation, and /run/current-system moves.
-# Called as: TOPLEVEL=… bash activate.sh. Safe to repeat, and to be killed anywhere.
+# What a NixOS activation script does that matters here: /etc follows the generation, and /run/current-system moves, the
+# latter also when an earlier part failed. Called as: TOPLEVEL=… bash activate.sh. Safe to repeat, and to be killed anywhere.
 set -u
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+status=0
 units=/etc/systemd/system
-mkdir -p /run/nixos "$units/multi-user.target.wants"
-ln -sfn "$TOPLEVEL/etc" /etc/static.tmp && mv -T /etc/static.tmp /etc/static
-for file in /etc/static/systemd/system/*.service; do
-  [ -e "$file" ] || continue
-  ln -sfn "$file" "$units/${file##*/}"
+mkdir -p /run/nixos /nix/var/nix/gcroots
+replace() { # TARGET LINK: in one step
+  ln -sfn "$1" "$2.tmp" && mv -T "$2.tmp" "$2"
+}
+
+replace "$TOPLEVEL/etc" /etc/static || status=1
+declare -A have=()
+while read -r path target; do
+  case $target in /etc/static/*) ;; *) continue ;; esac
+  have[$path]=$target
+  [ -L "$target" ] || [ -e "$target" ] || rm -f "$units/$path"
+done < <(find "$units" -type l -printf '%P %l\n')
+while read -r path; do
+  target=/etc/static/systemd/system/$path
+  [ "${have[$path]-}" != "$target" ] || continue
+  mkdir -p "$units/$(dirname "$path")"
+  replace "$target" "$units/$path" || status=1
+done < <(find /etc/static/systemd/system/ -not -type d -printf '%P\n')
+
+for root in current-system booted-system; do
+  [ -L "/nix/var/nix/gcroots/$root" ] || replace "/run/$root" "/nix/var/nix/gcroots/$root" || status=1
 done
-for link in "$units"/*.service "$units"/multi-user.target.wants/*.service; do
-  target=$(readlink "$link" 2>/dev/null) || continue
-  case $target in
-  /etc/static/*) [ -e "$target" ] || rm -f "$link" ;;
-  esac
-done
-while read -r unit; do
-  [ -n "$unit" ] && ln -sfn "/etc/static/systemd/system/$unit" "$units/multi-user.target.wants/$unit"
-done <"$TOPLEVEL/wanted-units"
-for link in "$units"/multi-user.target.wants/*.service; do
-  case $(readlink "$link" 2>/dev/null) in
-  /etc/static/*) grep -qxF "${link##*/}" "$TOPLEVEL/wanted-units" || rm -f "$link" ;;
-  esac
-done
-ln -sfn "$TOPLEVEL" /run/current-system.tmp && mv -T /run/current-system.tmp /run/current-system
-[ ! -e "$TOPLEVEL/faults/activation" ]
+if [ -e "$TOPLEVEL/faults/activation-restarts" ]; then
+  cat "$TOPLEVEL/faults/activation-restarts" >>/run/nixos/activation-restart-list
+fi
+if [ -e "$TOPLEVEL/faults/activation" ]; then
+  echo "Activation script snippet 'fixture' failed (1)" >&2
+  status=1
+fi
+if [ -e "$TOPLEVEL/faults/activation-sleep" ]; then sleep "$(cat "$TOPLEVEL/faults/activation-sleep")"; fi
+
+replace "$TOPLEVEL" /run/current-system || status=1
+exit $status

@@ -1,0 +1,42 @@
+"""The words of every Nix command."""
+
+from __future__ import annotations
+
+from fleetd.nix import commands
+
+NIX = ["nix", "--extra-experimental-features", "nix-command flakes"]
+SAFE = [
+    "--no-update-lock-file",
+    "--no-write-lock-file",
+    "--no-use-registries",
+    "--option",
+    "accept-flake-config",
+    "false",
+]
+
+
+def test_words() -> None:
+    assert commands.evaluate_flake("git+file:///x#a") == [*NIX, "eval", "--raw", *SAFE, "--", "git+file:///x#a.drvPath"]
+    assert commands.lock("path:/x") == [*NIX, "flake", "metadata", "--json", *SAFE, "--", "path:/x"]
+    assert commands.evaluate_file("./hive.nix", "web1") == ["nix-instantiate", "./hive.nix", "--attr", "web1"]
+    assert commands.build("/nix/store/x.drv", "/r/a") == [
+        *("nix-store", "--realise", "/nix/store/x.drv", "--add-root", "/r/a", "--indirect")
+    ]
+    assert commands.keep("/nix/store/x", "/r/a") == [
+        *("nix-store", "--realise", "/nix/store/x", "--add-root", "/r/a", "--indirect"),
+        *("--option", "substitute", "false"),
+    ]
+    assert commands.path_info("/nix/store/x") == [
+        *NIX,
+        "path-info",
+        "--offline",
+        "--json",
+        "--recursive",
+        "/nix/store/x",
+    ]
+
+
+def test_no_text_of_a_user_is_an_option() -> None:
+    assert commands.evaluate_file("--eval", "--strict")[1:] == ["./--eval", "--attr", "--strict"]
+    for argv in (commands.lock("--help"), commands.evaluate_flake("--help")):
+        assert argv[-2] == "--"

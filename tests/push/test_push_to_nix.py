@@ -1,0 +1,271 @@
+"""A push to Nix's own server: what arrives is what Nix would have copied, and a push that was cut goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleetd.errors import PushError, UsageError
+from fleetd.model.fleet import Host
+from fleetd.model.store_path import StorePath
+from fleetd.nix.nar import dump
+from fleetd.nix.store import NixStore
+from fleetd.ports import PushReport
+from fleetd.push.pusher import ServePusher
+from fleetd.push.serve import add_to_store, hello
+from fleetd.push.transfer import PushSettings
+from tests.nix.private_store import PrivateStore, temporary_directory, text_file
+from tests.push.channel import FakeHosts, SubprocessChannel
+
+HOST = Host("web1", ("10.0.0.1",))
+ROOT = "r1-next"
+
+
+class Rig:
+    """A control node and a host, each with a store of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self.control = PrivateStore(place / "control")
+        self.host = PrivateStore(place / "host")
+        self.store = NixStore(place / "roots", self.control.env, self.control.root)
+        self.hosts = FakeHosts(self.host.env)
+        self.roots = self.host.root / "nix/var/nix/gcroots/fleetd"
+        self.settings = PushSettings(root_directory=str(self.roots), last_words_s=3)
+        self.progress: list[tuple[int, int]] = []
+        self.pusher = ServePusher(self.hosts, self.store, self.archive, None, self.settings)
+
+    def archive(self, path: str) -> Iterator[bytes]:
+        return dump(str(self.control.real(path)))
+
+    async def push(self, toplevel: StorePath, root: str = ROOT) -> PushReport:
+        self.progress.clear()
+        return await self.pusher.push(
+            HOST, toplevel, root=root, progress=lambda *seen: self.progress.append(seen), timeout_s=50
+        )
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    with temporary_directory() as place:
+        yield Rig(place)
+
+
+def odd_tree(path: Path) -> None:
+    (path / "deep" / "/".join("d" * 20)).mkdir(parents=True)
+    (path / "deep" / "/".join("d" * 20) / "end").write_text("here")
+    (path / "empty directory").mkdir()
+    (path / "empty file").touch()
+    for name in (b"caf\xe9", b"a\nb", b" ", b"...", b"-n", "ünï".encode(), b"'\"$(x)", b"z" * 255):
+        (path / name.decode(errors="surrogateescape")).write_bytes(name)
+    (path / "run").write_text("#!/bin/sh\n")
+    (path / "run").chmod(0o755)
+    (path / "to nowhere").symlink_to("../../no where")
+    (path / "absolute").symlink_to("/nix/store")
+    (path / "sized").write_bytes(b"x" * 300_000)
+
+
+def closure(store: PrivateStore, name: str = "nixos-system-web1-1") -> StorePath:
+    """Five paths; references in two levels, one of a path to itself, and small paths beside one of many chunks."""
+    leaf = store.register("leaf", text_file("leaf"))
+    odd = store.register("odd-1.0+x_y?=", odd_tree)
+    middle = store.register("middle", text_file(f"{leaf} {odd}"), [leaf, odd])
+    itself = store.register("itself", text_file(store.path("itself")), [store.path("itself")])
+
+    def toplevel(path: Path) -> None:
+        path.mkdir()
+        (path / "parts").write_text(f"{middle} {itself} {leaf}")
+
+    return store.register(name, toplevel, [itself, leaf, middle])
+
+
+@pytest.mark.asyncio
+async def test_what_arrives_equals_what_was_sent(rig: Rig) -> None:
+    toplevel = closure(rig.control)
+    report = await rig.push(toplevel)
+    paths = [info.path for info in await rig.store.closure(toplevel)]
+    assert report.paths == len(paths) == 5
+    rig.host.verify(*paths)
+    assert rig.host.info(toplevel) == rig.control.info(toplevel)
+    assert rig.progress[0] == (0, report.bytes)
+    assert rig.progress[-1] == (report.bytes, report.bytes)
+
+
+@pytest.mark.asyncio
+async def test_the_root_keeps_the_closure_alive(rig: Rig) -> None:
+    toplevel = closure(rig.control)
+    await rig.push(toplevel)
+    assert (rig.roots / ROOT).readlink() == Path(toplevel)
+    rig.host.run("nix-store", "--gc")
+    assert rig.host.is_valid(toplevel)
+    (rig.roots / ROOT).unlink()
+    rig.host.run("nix-store", "--gc")
+    assert not rig.host.is_valid(toplevel)
+
+
+@pytest.mark.asyncio
+async def test_a_collector_during_the_push_takes_nothing(rig: Rig) -> None:
+    """What was on the host already has no root of its own; only the question's lock keeps it."""
+    toplevel = closure(rig.control)
+    await rig.push(toplevel)
+    (rig.roots / ROOT).unlink()
+    collected: list[str] = []
+
+    async def collecting(argv: tuple[str, ...] | list[str], *, privileged: bool = False) -> SubprocessChannel:
+        if argv[0] == "sh":
+            await asyncio.to_thread(rig.host.run, "nix-store", "--gc")
+            collected.append("once")
+        return await SubprocessChannel.start(argv, rig.host.env)
+
+    rig.hosts.open = collecting  # type: ignore[method-assign,assignment]  # one method of a fake
+    report = await rig.push(toplevel)
+    assert collected == ["once"]
+    assert report.paths == 0
+    assert rig.host.is_valid(toplevel)
+
+
+@pytest.mark.asyncio
+async def test_a_second_push_sends_nothing_and_moves_the_root(rig: Rig) -> None:
+    first, second = closure(rig.control), closure(rig.control, "nixos-system-web1-2")
+    await rig.push(first)
+    assert (await rig.push(second)).paths == 1
+    assert await rig.push(second) == PushReport(0, 0)
+    assert (rig.roots / ROOT).readlink() == Path(second)
+
+
+@pytest.mark.asyncio
+async def test_a_file_of_300_mb(rig: Rig) -> None:
+    def large(path: Path) -> None:
+        with path.open("wb") as file:
+            file.truncate(300_000_000)
+
+    path = rig.control.register("large", large)
+    report = await rig.push(path)
+    assert report.bytes > 300_000_000
+    rig.host.verify(path)
+    assert rig.host.info(path) == rig.control.info(path)
+    assert rig.progress[-1] == (report.bytes, report.bytes)
+
+
+@pytest.mark.asyncio
+async def test_a_push_that_was_cut_anywhere_goes_on(rig: Rig) -> None:
+    toplevel = closure(rig.control)
+    whole = sum(info.nar_size for info in await rig.store.closure(toplevel))
+    seen: list[int] = []
+    for cut in (4, 16, 300, 900, 2_000, whole // 2, whole - 400, whole):
+        rig.hosts.cut_after_bytes = cut
+        with pytest.raises(PushError) as caught:
+            await rig.push(toplevel)
+        assert caught.value.code == "lost", caught.value
+        assert not rig.host.is_valid(toplevel)
+        seen.append(sum(rig.host.is_valid(info.path) for info in await rig.store.closure(toplevel)))
+    assert seen == sorted(seen)
+    assert seen[-1] > 0, "what arrived before a cut stays"
+    rig.hosts.cut_after_bytes = None
+    report = await rig.push(toplevel)
+    assert report.paths == 5 - seen[-1]
+    rig.host.verify(toplevel)
+    assert rig.host.info(toplevel) == rig.control.info(toplevel)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "shorter", "longer", "gone"])
+@pytest.mark.asyncio
+async def test_what_is_corrupt_here_never_becomes_valid_there(rig: Rig, damage: str) -> None:
+    leaf = rig.control.register("leaf", text_file("sound"))
+    bad = rig.control.register("bad", text_file("x" * 400_000), [leaf])
+    top = rig.control.register("top", text_file("top"), [bad])
+    file = rig.control.real(bad)
+    match damage:
+        case "flipped":
+            file.write_text("x" * 399_999 + "y")
+        case "shorter":
+            file.write_text("x" * 1000)
+        case "longer":
+            file.write_text("x" * 900_000)
+        case "gone":
+            file.unlink()
+    with pytest.raises(PushError, match=bad) as caught:
+        await rig.push(top)
+    assert caught.value.code == "hash-mismatch"
+    assert not rig.host.is_valid(bad)
+    assert not (rig.roots / ROOT).is_symlink()
+    channel = rig.hosts.channels[0]
+    assert isinstance(channel, SubprocessChannel)
+    assert channel.written_bytes < 600_000
+
+
+@pytest.mark.asyncio
+async def test_a_wrong_reference_is_told_by_nix(rig: Rig) -> None:
+    """A server that finds a reference invalid ends; its words are in the error, and asking again is worth it."""
+    toplevel = closure(rig.control)
+    infos = await rig.store.closure(toplevel)
+    rig.store._closures[toplevel] = infos[1:]
+    with pytest.raises(PushError, match="is not valid") as caught:
+        await rig.push(toplevel)
+    assert caught.value.code == "lost"
+
+
+@pytest.mark.asyncio
+async def test_small_paths_are_gathered_and_not_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write for each, or a round trip for each, is what makes a copy of thousands of small paths slow."""
+    parts = [rig.control.register(f"part{number}", text_file("x" * 500)) for number in range(40)]
+    toplevel = rig.control.register("whole", text_file("whole"), parts)
+    writes: list[int] = []
+    plain_write = SubprocessChannel.write
+
+    def counted(channel: SubprocessChannel, data: bytes) -> None:
+        writes.append(len(data))
+        plain_write(channel, data)
+
+    monkeypatch.setattr(SubprocessChannel, "write", counted)
+    report = await rig.push(toplevel)
+    assert report.paths == 41
+    assert len(writes) == 3, "the question, all paths, the question again"
+    rig.host.verify(toplevel)
+
+
+@pytest.mark.parametrize("root", ["", "../x", "a/b", ".hidden", "a b", "-f", "x\n"])
+@pytest.mark.asyncio
+async def test_a_root_has_a_plain_name(rig: Rig, root: str) -> None:
+    with pytest.raises(UsageError, match="name of a root"):
+        await rig.push(StorePath("/nix/store/x"), root)
+    assert rig.hosts.opened == []
+
+
+@pytest.mark.asyncio
+async def test_only_the_root_is_made_with_privileges(rig: Rig) -> None:
+    await rig.push(closure(rig.control))
+    server, root = rig.hosts.opened
+    assert server == (("nix-store", "--serve", "--write"), False)
+    assert root[0][:2] == ("sh", "-c")
+    assert root[1]
+
+
+@pytest.mark.asyncio
+async def test_one_push_at_a_time_to_a_host(rig: Rig) -> None:
+    toplevel = closure(rig.control)
+    reports = await asyncio.gather(*(rig.push(toplevel) for _ in range(3)))
+    assert sorted(report.paths for report in reports) == [0, 0, 5]
+
+
+@pytest.mark.asyncio
+async def test_an_old_server_that_holds_a_path_is_found(rig: Rig) -> None:
+    """The server of a link that died without a word still waits for the rest of a path, and holds its lock."""
+    path = rig.control.register("held", text_file("x" * 500_000))
+    rig.pusher = ServePusher(
+        rig.hosts, rig.store, rig.archive, None, PushSettings(root_directory=str(rig.roots), stall_s=1.5)
+    )
+    stale = await SubprocessChannel.start(["nix-store", "--serve", "--write"], rig.host.env)
+    info = (await rig.store.closure(path))[0]
+    stale.write(hello() + add_to_store(info) + next(rig.archive(path)))
+    await stale.drain()
+    await asyncio.sleep(0.5)
+    try:
+        with pytest.raises(PushError, match="nix-store --serve") as caught:
+            await rig.push(path)
+        assert caught.value.code == "stalled"
+    finally:
+        await stale.close()
+    assert (await rig.push(path)).paths == 1
