@@ -54,7 +54,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def fleet_lab() -> Iterator[Lab]:
     """Six hosts in three domains, all tagged ``web`` and the first also ``canary``; up for the whole session."""
-    with Lab.up("tests", SPECS, seed=SEED) as lab:
+    with Lab.up(f"tests-{os.getpid()}", SPECS, seed=SEED) as lab:
         yield lab
 
 

@@ -20,7 +20,7 @@ SPECS = (HostSpec("one", ("web", "canary"), "rack-a"), HostSpec("two", ("web",),
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with Lab.up("lab-tests", SPECS) as made:
+    with Lab.up(f"lab-{os.getpid()}", SPECS) as made:
         yield made
 
 

@@ -15,7 +15,7 @@ from lab import HostSpec, Lab, LabError, LabUnavailable, base, cgroup, disk, net
 from lab.__main__ import specs
 from lab.run import run
 
-NAME = "lab-crash"
+NAME = f"crash-{os.getpid()}"
 OWN = """
 import sys, time
 from lab import Lab

@@ -27,7 +27,7 @@ def contract_lab() -> Iterator[Lab]:
     if os.environ.get("FLEETD_NO_LAB") == "1":
         pytest.skip("FLEETD_NO_LAB=1")
     try:
-        lab = Lab.up("contract-tests", [HostSpec("web1")], seed=SEED)
+        lab = Lab.up(f"contract-{os.getpid()}", [HostSpec("web1")], seed=SEED)
     except LabUnavailable as error:
         pytest.fail(str(error))
     with lab:
