@@ -50,9 +50,10 @@ def seed_host(root: Path, toplevel: str) -> None:
     (root / "etc/lab-external-default").write_text(f"{toplevel}/init\n")
     (root / "boot").mkdir(exist_ok=True)
     _install_firmware(root / "usr/lib/systemd")
-    # Debian's own sshd gives way to the generation's.
-    for name in ("ssh.service", "ssh.socket", "sshd.service"):
-        for link in (root / "etc/systemd/system").glob(f"**/{name}"):
+    # Debian's own sshd gives way to the generation's. A pattern with these names would pass over links whose target
+    # is on the host and not on this machine.
+    for link in [*(root / "etc/systemd/system").rglob("*")]:
+        if link.name in ("ssh.service", "ssh.socket", "sshd.service"):
             link.unlink()
     run("chroot", root, "/bin/bash", f"{toplevel}/boot-loader", toplevel)
 
