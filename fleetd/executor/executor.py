@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from fleetd.errors import FleetdError
 from fleetd.executor.on_host import OnHost
@@ -14,7 +15,7 @@ from fleetd.model.fleet import Fleet, Host
 from fleetd.ports import Clock, Probe, ProbeRequest, Pusher
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import CancelCopy, Capacity, Extend, Inspect, LockRevision, ProbeRound, Question
-from fleetd.rollout.observations import Inspected, LockEnded, Observed, Probed
+from fleetd.rollout.observations import Extended, Inspected, LockEnded, Observed, Probed
 from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import Task
 
@@ -97,14 +98,14 @@ class Executor:
         """Start asking a question."""
         match question:
             case LockRevision():
-                self._run("evaluate", f"lock/{question.rollout}", self._lock(question))
+                self._answer("evaluate", f"lock/{question.rollout}", question, self._lock(question))
             case Inspect():
-                self._run("probe", f"inspect/{question.host}", self._inspect(question, spec))
+                self._answer("probe", f"inspect/{question.host}", question, self._inspect(question, spec))
             case ProbeRound():
-                self._run("probe", f"probe/{question.host}", self._round(question, spec))
+                self._answer("probe", f"probe/{question.host}", question, self._round(question, spec))
             case Extend():
-                task = self._on_host.extend(question, spec, self._host(question.host), self.report)
-                self._run("extend", f"extend/{question.host}", task)
+                asked = self._on_host.extend(question, spec, self._host(question.host), self.report)
+                self._answer("extend", f"extend/{question.host}", question, asked)
             case CancelCopy():
                 running = self._tasks.get(f"copy/{question.host}")
                 if running is not None:
@@ -129,9 +130,31 @@ class Executor:
 
     def _spawn(self, slot: str, intent: e.IntentEvent, effect: Coroutine[None, None, Outcome]) -> None:
         async def to_outcome() -> None:
-            self.report(await effect)
+            try:
+                outcome = await effect
+            except Exception as fault:
+                _tell(f"the effect of {type(intent).__name__} on {intent.host} broke", fault)
+                outcome = broken_effect(intent, fault, self._clock.now())
+            self.report(outcome)
 
         self._run(slot, f"{slot}/{intent.host}", to_outcome())
+
+    def _answer(
+        self,
+        slot: str,
+        name: str,
+        question: LockRevision | Inspect | ProbeRound | Extend,
+        work: Coroutine[None, None, None],
+    ) -> None:
+        async def to_answer() -> None:
+            try:
+                await work
+            except Exception as fault:
+                _tell(f"the answer to {type(question).__name__} broke ({name})", fault)
+                for outcome in broken_answer(question, fault, self._clock.now()):
+                    self.report(outcome)
+
+        self._run(slot, name, to_answer())
 
     def _run(self, slot: str, name: str, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -193,6 +216,46 @@ class Executor:
         now = self._clock.now()
         probed = Probed(now, question.rollout, question.host, results, question.required, question.interval_s)
         self.report(probed)
+
+
+def broken_effect(intent: e.IntentEvent, fault: Exception, now: float) -> Outcome:
+    """Return the outcome of an effect that ended by a fault of ours: a host must never wait for an answer for ever.
+
+    An order may or may not have left, so it is unknown, and the host is asked.
+    """
+    text = f"a fault in fleetd itself: {type(fault).__name__}: {fault}"
+    match intent:
+        case e.EvaluateIntended() | e.BuildIntended():
+            return e.SourceRefused(now, intent.rollout, intent.host, intent.fence, text)
+        case e.CopyIntended():
+            return e.CopyRefused(now, intent.rollout, intent.host, intent.fence, "internal", text)
+        case e.TrialIntended() | e.CommitIntended() | e.RevertIntended() | e.SettleIntended():
+            return e.ContactLost(now, intent.rollout, intent.host, intent.fence, text)
+        case _:
+            assert_never(intent)
+
+
+def broken_answer(
+    question: LockRevision | Inspect | ProbeRound | Extend, fault: Exception, now: float
+) -> tuple[Outcome, ...]:
+    """Return what ends a question that a fault of ours left open; nothing in it counts as an observation."""
+    text = f"a fault in fleetd itself: {type(fault).__name__}: {fault}"
+    match question:
+        case LockRevision():
+            return e.RevisionRefused(now, question.rollout, text), LockEnded(question.rollout)
+        case Inspect():
+            return (Inspected(now, question.rollout, question.host, None, (), text),)
+        case ProbeRound():
+            return (Probed(now, question.rollout, question.host, (), question.required, question.interval_s),)
+        case Extend():
+            return (Extended(now, question.rollout, question.host, done=False),)
+        case _:
+            assert_never(question)
+
+
+def _tell(what: str, fault: Exception) -> None:
+    """Report a fault the way asyncio reports a task's: to the loop's handler, which logs it with its traceback."""
+    asyncio.get_running_loop().call_exception_handler({"message": what, "exception": fault})
 
 
 def _named(spec: RolloutSpec, names: tuple[str, ...]) -> tuple[Check, ...]:

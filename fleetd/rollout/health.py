@@ -54,7 +54,9 @@ def observe(
         before = standings.get(result.check)
         streak = before.streak + 1 if before is not None and before.outcome is result.outcome else 1
         standings[result.check] = Standing(result.outcome, streak, result.text)
-    outcomes = [standings[name].outcome for name in required if name in standings]
+    # Only this round speaks: an older answer must not cover time in which nobody asked.
+    answered = {result.check: result.outcome for result in results}
+    outcomes = [answered[name] for name in required if name in answered]
     if any(outcome is CheckOutcome.FAIL for outcome in outcomes):
         return Health(standings, 0.0, None)
     if len(outcomes) < len(required) or any(outcome is CheckOutcome.ERROR for outcome in outcomes):

@@ -7,10 +7,10 @@ from fleetd.model.policy import OnDrift, Unreachable
 from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
-from fleetd.rollout.decision import Draft, Inspect
+from fleetd.rollout.decision import CancelCopy, Draft, Inspect
 from fleetd.rollout.health import passed
 from fleetd.rollout.spec import HostPlan
-from fleetd.rollout.states import Copied, Direction, Pending, Stranded, is_evidence
+from fleetd.rollout.states import Copied, Copying, Direction, Pending, Stranded, is_evidence
 from fleetd.rollout.world import HostRecord, Rollout
 
 INSPECTIONS = 2
@@ -18,6 +18,9 @@ INSPECTIONS = 2
 
 INSPECT_AGAIN_S = 2.0
 """Between two tries to reach a host that is to be started."""
+
+COPY_MARGIN_S = 60.0
+"""What the executor gets to end a copy by itself before it is taken for dead."""
 
 COPIES = 3
 """A copy that was cut goes on where it stopped; after three cuts the host is as good as out of reach."""
@@ -44,8 +47,20 @@ def plan_starts(draft: Draft, name: str, rollout: Rollout) -> None:
         state = rollout.hosts[host]
         if isinstance(state, Pending) and state.flight is None and state.task.to is not None:
             _plan_pending(draft, name, rollout, plans[host], state)
+        elif isinstance(state, Copying):
+            plan_copying(draft, name, host, state)
         elif isinstance(state, Copied):
             _plan_copied(draft, name, rollout, plans[host], state)
+
+
+def plan_copying(draft: Draft, name: str, host: str, state: Copying) -> None:
+    """End a copy whose deadline is past; the executor bounds it with the same limit, this only covers its own death."""
+    at = state.flight.deadline + COPY_MARGIN_S
+    if draft.now < at:
+        draft.wake(at)
+        return
+    draft.ask(CancelCopy(name, host))
+    draft.add(e.CopyRefused(draft.now, name, host, state.flight.fence, "stalled", "the copy did not end in time"))
 
 
 def plan_rollbacks(draft: Draft, name: str, rollout: Rollout) -> None:
@@ -57,7 +72,10 @@ def plan_rollbacks(draft: Draft, name: str, rollout: Rollout) -> None:
     )
     for plan in rollout.header.spec.hosts:
         state = rollout.hosts[plan.name]
-        if state.task.direction is not Direction.ROLLBACK or not isinstance(state, Copied | Pending):
+        if state.task.direction is not Direction.ROLLBACK or not isinstance(state, Copied | Copying | Pending):
+            continue
+        if isinstance(state, Copying):
+            plan_copying(draft, name, plan.name, state)
             continue
         if stranded >= ROLLBACKS_STRANDED:
             reason = "two hosts are unwell on their old system too: the revision is not the cause"

@@ -16,7 +16,7 @@ from fleetd.model.policy import FailureBudget, Policy, RollbackScope, Size
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
 from fleetd.rollout.codec import decode_event, encode_event
-from fleetd.rollout.decision import Capacity, Extend, Inspect, ProbeRound
+from fleetd.rollout.decision import CancelCopy, Capacity, Extend, Inspect, ProbeRound
 from fleetd.rollout.observations import Extended, Inspected, Probed, note
 from fleetd.rollout.planner import plan
 from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec, Wave
@@ -59,6 +59,8 @@ class Fleet:
         self.most_unproven = 0
         self.trials: list[str] = []
         self.log: list[e.Event] = []
+        self.patient = False
+        """Whether to sleep as long as the planner says, rather than five seconds at most."""
         self.apply(e.ControllerStarted(self.now, 1, 0))
         self.apply(e.RolloutRequested(self.now, "r-1", spec(policy)))
 
@@ -83,7 +85,9 @@ class Fleet:
             if decision.questions:
                 self.now += 0.05  # an answer wakes the loop at once
             elif not decision.events:
-                self.now = max(self.now + 0.5, min(decision.wake_at or self.now, self.now + 5))
+                self.now = max(
+                    self.now + 0.5, min(decision.wake_at or self.now, self.now + (1e6 if self.patient else 5))
+                )
         raise AssertionError(f"stuck: { {host: shown(s) for host, s in self.world.rollouts['r-1'].hosts.items()} }")
 
     def answer(self, event: e.Event) -> None:
@@ -125,6 +129,8 @@ class Fleet:
                 note(self.world, Probed(self.now, "r-1", host, passed + self.results(host), required, interval_s))
             case Extend(host=host):
                 note(self.world, Extended(self.now, "r-1", host, True))
+            case CancelCopy():
+                pass
             case _:
                 raise AssertionError(question)
 
@@ -210,6 +216,15 @@ def test_nothing_to_do_is_done_without_a_switch() -> None:
     fleet = Fleet()
     fleet.runs, fleet.default = dict(NEW), dict(NEW)
     assert fleet.run() == "succeeded"
+    assert fleet.trials == []
+
+
+def test_a_copy_that_never_ends_is_ended_and_the_host_passed_over() -> None:
+    fleet = Fleet()
+    swallow = fleet.answer
+    fleet.answer = lambda event: None if isinstance(event, e.CopyIntended) else swallow(event)  # type: ignore[method-assign]
+    fleet.patient = True
+    assert fleet.run() == "failed"
     assert fleet.trials == []
 
 
