@@ -94,8 +94,11 @@ class Probes:
         url = url_for(host, kind, host.addresses[0])
         try:
             async with self._session.get(url, allow_redirects=False) as response:
-                body = await response.content.read(BODY_LIMIT_BYTES)
-                return judge_http(kind, response.status, body)
+                body = bytearray()
+                # One read returns what has arrived so far, which may be half of the page.
+                while len(body) < BODY_LIMIT_BYTES and (piece := await response.content.read(64 * 1024)):
+                    body += piece
+                return judge_http(kind, response.status, bytes(body))
         except aiohttp.ClientConnectorDNSError as error:
             return ERROR, str(error)
         except (aiohttp.ClientError, OSError) as error:

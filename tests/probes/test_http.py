@@ -1,0 +1,92 @@
+"""The http check from the controller, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from fleetd.model.check import Check, CheckOutcome, HttpCheck
+from fleetd.model.fleet import Host
+from fleetd.ports import ProbeRequest
+from fleetd.probes.rounds import Probes
+
+HOST = Host("web1", ("127.0.0.1",))
+
+
+async def in_pieces(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for piece in (b"<html>", b"all is ", b"well</html>"):
+        await response.write(piece)
+        await asyncio.sleep(0.05)
+    return response
+
+
+async def for_ever(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(b"more and ")
+        await asyncio.sleep(0.05)
+
+
+async def elsewhere(_request: web.Request) -> web.StreamResponse:
+    raise web.HTTPFound("/pieces")
+
+
+@pytest_asyncio.fixture
+async def port() -> AsyncIterator[int]:
+    application = web.Application()
+    application.router.add_get("/pieces", in_pieces)
+    application.router.add_get("/ever", for_ever)
+    application.router.add_get("/elsewhere", elsewhere)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+async def ask(port: int, path: str, **words: Any) -> tuple[CheckOutcome, str]:
+    no_hosts: Any = None
+    probes = Probes(no_hosts)
+    check = Check("web", "*", HttpCheck(f"http://{{address}}:{port}{path}", **words), timeout_s=1.0)
+    try:
+        (result,) = await probes.round(HOST, ProbeRequest((check,), (), None, None))
+    finally:
+        await probes.close()
+    return result.outcome, result.text
+
+
+@pytest.mark.asyncio
+async def test_a_page_that_comes_in_pieces_is_read_to_its_end(port: int) -> None:
+    assert (await ask(port, "/pieces", contains="well</html>"))[0] is CheckOutcome.PASS
+
+
+@pytest.mark.asyncio
+async def test_a_page_without_the_word_fails(port: int) -> None:
+    outcome, text = await ask(port, "/pieces", contains="ill")
+    assert outcome is CheckOutcome.FAIL
+    assert "does not contain 'ill'" in text
+
+
+@pytest.mark.asyncio
+async def test_a_page_without_end_fails_in_time(port: int) -> None:
+    assert await ask(port, "/ever") == (CheckOutcome.FAIL, "no answer within 1 s")
+
+
+@pytest.mark.asyncio
+async def test_a_redirection_is_an_answer_of_its_own(port: int) -> None:
+    outcome, text = await ask(port, "/elsewhere")
+    assert (outcome, text) == (CheckOutcome.FAIL, "answered 302, expected 200")
+
+
+@pytest.mark.asyncio
+async def test_nobody_there_is_a_failure(unused_tcp_port: int) -> None:
+    assert (await ask(unused_tcp_port, "/"))[0] is CheckOutcome.FAIL
