@@ -1,0 +1,368 @@
+"""What one host does, as a reference model of the host protocol's state table: no clock, no chance, no I/O.
+
+Every method is one step that can happen to a host, at a whole second ``at`` on its boot clock. What a step needs to
+know of the world (how the switch ended, whether a step of the commit worked) is an argument, so that a test decides
+it; ``sim_machine`` decides it by a seed and lets time pass. The same steps exist in the helper on real hosts.
+
+Disk (``fence``, ``active``, ``records``, ``profile``, ``boot_default``) survives a power cut; the rest does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleetd.model.facts import HelperState, Verdict
+from fleetd.model.fence import NO_FENCE, Fence
+from fleetd.model.order import Order, OrderTimes, Verb
+
+S = HelperState
+STOP_SWITCH_S = 30
+REVERT_ATTEMPTS = 3
+STILL = (S.IDLE, S.COMMITTED, S.REVERTED)
+"""The states in which a new trial may be armed."""
+
+ENDED = (*STILL, S.INTERFERED, S.STRANDED)
+"""The states in which nothing of ours is under way."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What is on the host's disk about one activation."""
+
+    id: str
+    old: str
+    new: str
+    boot_id: str
+    armed_at: int
+    times: OrderTimes
+    deadline: int
+    state: HelperState = S.SWITCHING
+    commit_deadline: int = 0
+    verdict: Verdict = Verdict.NONE
+    by: str = ""
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class Units:
+    """Which of our units run. All of it is gone after a reboot."""
+
+    guard: bool = False
+    switch: bool = False
+    commit: bool = False
+    revert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How an order ended: ``ok``, ``refused`` or ``error``, and the helper's word."""
+
+    end: str
+    code: str
+
+
+class SimHost:
+    """One host. ``current`` is what runs; ``boot_default`` is what the next boot starts."""
+
+    def __init__(self, name: str, system: str, *, machine_id: str = "", boot_id: str = "boot-1") -> None:
+        self.name = name
+        self.machine_id = machine_id or f"machine-{name}"
+        self.boot_id = boot_id
+        self.current = self.booted = self.profile = self.boot_default = system
+        self.fence: Fence = NO_FENCE
+        self.fence_order: Order | None = None
+        self.active = ""
+        self.records: dict[str, Record] = {}
+        self.units = Units()
+        self.valid: set[str] = {system}
+        """Toplevels in the host's store; only membership is asked of it."""
+        self.guard_starts = True
+
+    # -- questions ----------------------------------------------------------------------------------------------
+
+    @property
+    def record(self) -> Record | None:
+        """The record of the newest activation."""
+        return self.records.get(self.active)
+
+    @property
+    def state(self) -> HelperState:
+        """The state of the newest activation."""
+        record = self.record
+        return S.IDLE if record is None else record.state
+
+    def facts(self) -> None:
+        """A question of facts mends what an interruption left; the answer is read off the attributes."""
+        self._mend()
+
+    # -- orders -------------------------------------------------------------------------------------------------
+
+    def order(self, order: Order, at: int) -> Answer:
+        """Carry out one order, as far as the helper does before it answers."""
+        if order.verb is Verb.TRIAL:
+            # A trial looks for what an interruption left before it is admitted, a settle after.
+            self._mend()
+        refused = self._admit(order, at)
+        if refused is not None:
+            return refused
+        match order.verb:
+            case Verb.TRIAL:
+                return self._trial(order, at)
+            case Verb.EXTEND:
+                return self._extend(order, at)
+            case Verb.COMMIT:
+                return self._commit(order, at)
+            case Verb.REVERT:
+                return self._revert(order)
+            case Verb.SETTLE:
+                self._mend()
+                return Answer("ok", "settled")
+            case _:
+                return Answer("error", "unknown-verb")
+
+    def _admit(self, order: Order, at: int) -> Answer | None:
+        if order.machine_id != self.machine_id:
+            return Answer("refused", "wrong-host")
+        if order.boot_id != self.boot_id or at > order.uptime_limit_s:
+            return Answer("refused", "expired")
+        if order.verb is Verb.EXTEND:
+            return None if order.fence == self.fence else Answer("refused", "stale-fence")
+        if order.fence < self.fence:
+            return Answer("refused", "stale-fence")
+        if order.fence == self.fence:
+            same = order == self.fence_order
+            return Answer("ok", "repeat") if same else Answer("refused", "fence-conflict")
+        self.fence, self.fence_order = order.fence, order
+        return None
+
+    def _trial(self, order: Order, at: int) -> Answer:
+        if self.state not in STILL:
+            return Answer("refused", "busy")
+        if self.current != order.expect_current or self.profile != order.expect_profile:
+            return Answer("refused", "drifted")
+        old = self.current
+        if self.current == order.toplevel:
+            # It runs already: the boot default is what a reboot would go back to.
+            old = self.boot_default
+        elif not self.profile == self.boot_default == self.current:
+            return Answer("refused", "unsettled")
+        if order.toplevel not in self.valid:
+            return Answer("refused", "not-valid")
+        times = order.times
+        assert times is not None
+        deadline = at + times.switch_timeout_s + STOP_SWITCH_S + times.contact_timeout_s
+        record = Record(order.id, old, order.toplevel, self.boot_id, at, times, deadline)
+        self.records[order.id] = record
+        self.active = order.id
+        if not self.guard_starts:
+            record.state, record.by = S.REVERTED, "guard"
+            return Answer("error", "no-guard")
+        self.units = Units(guard=True, switch=True)
+        return Answer("ok", "started")
+
+    def _extend(self, order: Order, at: int) -> Answer:
+        record = self._require(order, S.TRIAL)
+        if isinstance(record, Answer):
+            return record
+        times = record.times
+        record.deadline = min(at + times.contact_timeout_s, record.armed_at + times.cap_s)
+        return Answer("ok", "extended")
+
+    def _commit(self, order: Order, at: int) -> Answer:
+        record = self._require(order, S.TRIAL)
+        if isinstance(record, Answer):
+            return record
+        if not self.units.guard or at >= record.deadline:
+            return Answer("refused", "bad-state")
+        record.commit_deadline = at + record.times.commit_timeout_s
+        record.state = S.COMMITTING
+        self.units.commit = True
+        return Answer("ok", "committing")
+
+    def _revert(self, order: Order) -> Answer:
+        record = self._require(order, S.SWITCHING, S.TRIAL)
+        if isinstance(record, Answer):
+            return record
+        record.by, record.state = "order", S.REVERTING
+        self.units.revert = True
+        return Answer("ok", "reverting")
+
+    def _require(self, order: Order, *states: HelperState) -> Record | Answer:
+        record = self.record
+        if record is None or record.id != order.id:
+            return Answer("refused", "unknown-id")
+        return record if record.state in states else Answer("refused", "bad-state")
+
+    # -- what the units do --------------------------------------------------------------------------------------
+
+    def guard_looks(self, at: int) -> None:
+        """One round of the guard: nothing before its deadline, and again and again after it."""
+        record = self.record
+        if record is None or not self.units.guard:
+            return
+        if record.state in ENDED:
+            self.units.guard = False
+            return
+        if record.state in (S.SWITCHING, S.TRIAL):
+            if at <= record.deadline:
+                return
+            if record.state is S.TRIAL and self.current not in (record.old, record.new):
+                record.state = S.INTERFERED
+                return
+            record.by, record.state = "guard", S.REVERTING
+        elif record.state is S.COMMITTING:
+            if at <= record.commit_deadline:
+                return
+            record.by, record.state = "guard", S.UNDOING
+        self.units.revert = True
+
+    def guard_dies(self) -> None:
+        """However the guard ends, systemd starts the revert."""
+        if self.units.guard:
+            self.units.guard = False
+            self.units.revert = True
+
+    def switch_moves(self) -> None:
+        """The switch has made the new system the running one, and goes on."""
+        record = self.record
+        if record is not None and self.units.switch and record.state is S.SWITCHING:
+            self.current = record.new
+
+    def switch_ends(self, verdict: Verdict, at: int) -> None:
+        """The switch unit ended, and was judged by what the host shows."""
+        record = self.record
+        if record is None or not self.units.switch:
+            return
+        self.units.switch = False
+        if record.state is not S.SWITCHING:
+            return
+        record.verdict = verdict
+        match verdict:
+            case Verdict.LIVE | Verdict.LIVE_WARNING | Verdict.FAILED:
+                record.state = S.TRIAL
+                record.deadline = min(record.deadline, at + record.times.contact_timeout_s)
+            case Verdict.NOT_STARTED | Verdict.NEEDS_REBOOT:
+                record.by, record.state = "switch", S.REVERTED
+            case Verdict.INTERFERED:
+                record.state = S.INTERFERED
+            case Verdict.INTERRUPTED | Verdict.NONE:
+                record.by, record.state = "switch", S.REVERTING
+                self.units.revert = True
+
+    def commit_sets_profile(self) -> None:
+        """First step of the commit."""
+        if self.units.commit and self.record is not None and self.state is S.COMMITTING:
+            self.profile = self.record.new
+
+    def commit_sets_boot_default(self) -> None:
+        """Second step of the commit."""
+        if self.units.commit and self.record is not None and self.state is S.COMMITTING:
+            self.boot_default = self.record.new
+
+    def commit_ends(self) -> None:
+        """Read back, and then committed or undone."""
+        record = self.record
+        if record is None or not self.units.commit:
+            return
+        self.units.commit = False
+        if record.state is not S.COMMITTING:
+            return
+        if self.current == self.profile == self.boot_default == record.new:
+            record.by, record.state = "order", S.COMMITTED
+        else:
+            record.by, record.state = "commit", S.UNDOING
+            self.units.revert = True
+
+    def commit_dies(self) -> None:
+        """The commit unit was killed: its guard undoes it at the commit deadline."""
+        self.units.commit = False
+
+    def revert_begins(self) -> None:
+        """The revert unit runs: it stops whatever else of ours does, and owns the host from here on."""
+        record = self.record
+        if record is None or not self.units.revert:
+            return
+        if record.state in ENDED:
+            self.units.revert = False
+            return
+        if record.state is S.COMMITTING:
+            self.units.commit = False
+            record.state = S.UNDOING
+        if self.current not in (record.old, record.new):
+            record.state = S.INTERFERED
+            self.units.revert = False
+            return
+        if record.state in (S.SWITCHING, S.TRIAL):
+            record.state = S.REVERTING
+        record.by = record.by or "guard"
+        record.attempts += 1
+        self.units.switch = False
+
+    def revert_ends(self, *, well: bool) -> None:
+        """Everything was put back and judged; ``well`` is the judgement. The third failure strands the host."""
+        record = self.record
+        if record is None or not self.units.revert or record.state not in (S.REVERTING, S.UNDOING):
+            return
+        if well:
+            self.current = self.profile = self.boot_default = record.old
+            record.state = S.REVERTED
+            self.units = Units()
+        elif record.attempts >= REVERT_ATTEMPTS:
+            record.state = S.STRANDED
+            self.units = Units()
+
+    def revert_dies(self) -> None:
+        """The revert unit was killed for good; facts, a settle or the guard start it again."""
+        self.units.revert = False
+
+    # -- what the world does ------------------------------------------------------------------------------------
+
+    def reboots(self, boot_id: str) -> None:
+        """Power was lost, or somebody rebooted: what runs is the boot default, and nothing of ours."""
+        self.boot_id = boot_id
+        self.current = self.booted = self.boot_default
+        self.units = Units()
+
+    def operator_switches(self, system: str, *, boot_too: bool = True) -> None:
+        """A person or another tool switches the host by hand."""
+        self.valid.add(system)
+        self.current = system
+        if boot_too:
+            self.profile = self.boot_default = system
+
+    def person_clears(self) -> None:
+        """A person says that a stranded or interfered host is in order again."""
+        record = self.record
+        if record is not None and record.state in (S.INTERFERED, S.STRANDED):
+            record.state = S.REVERTED
+
+    def loses_state(self) -> None:
+        """The helper's directory is gone, and with it the fence."""
+        self.fence, self.fence_order, self.active = NO_FENCE, None, ""
+        self.records.clear()
+        self.units = Units()
+
+    def _mend(self) -> None:
+        record = self.record
+        if record is None or record.state in ENDED:
+            return
+        if record.boot_id != self.boot_id:
+            self._mend_after_boot(record)
+            return
+        if record.state in (S.SWITCHING, S.TRIAL) and not self.units.guard:
+            record.by, record.state = "guard", S.REVERTING
+        if record.state is S.COMMITTING and not self.units.commit and not self.units.guard:
+            record.by, record.state = "guard", S.UNDOING
+        if record.state in (S.REVERTING, S.UNDOING):
+            self.units.revert = True
+
+    def _mend_after_boot(self, record: Record) -> None:
+        if self.current == self.profile == self.boot_default == record.old:
+            record.by, record.state = "reboot", S.REVERTED
+        elif self.current not in (record.old, record.new):
+            record.state = S.INTERFERED
+        elif record.state is S.COMMITTING and self.current == self.profile == self.boot_default == record.new:
+            record.by, record.state = "order", S.COMMITTED
+        else:
+            record.by, record.state = "reboot", S.UNDOING
+            self.units.revert = True
