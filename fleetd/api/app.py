@@ -6,18 +6,21 @@ import re
 from collections.abc import Mapping
 
 from aiohttp import web
+from pydantic import BaseModel
 
 from fleetd.api.auth import Tokens, caller_of
-from fleetd.api.hooks import HookSpec, command_of
+from fleetd.api.hooks import HookSpec, delivery_of
 from fleetd.api.problems import BODY_LIMIT_BYTES, Handler, errors_as_problems, read_model
 from fleetd.controller.commands import (
     AbortRollout,
     Accepted,
     Command,
     Control,
+    RequestKey,
     RollBackHosts,
     RollBackRollout,
     SubmitRollout,
+    digest_of,
 )
 from fleetd.errors import NotFoundError, SelectorError, UsageError
 from fleetd.model.goal import Goal
@@ -160,17 +163,19 @@ class Api:
 
     async def _rollback(self, request: web.Request) -> web.Response:
         body = await read_model(request, RollbackBody)
-        key = _key(request)
+        key = _key(request, body)
         return await self._accept(RollBackHosts(request[CALLER], key, body.on, body.to, body.reason))
 
     async def _accept(self, command: Command) -> web.Response:
         return _accepted(await self._control.submit(command))
 
     async def _hook(self, request: web.Request) -> web.Response:
-        asked = await command_of(request, self._hooks)
-        if isinstance(asked, Ignore):
-            return web.json_response({"result": "ignored", "reason": asked.reason})
-        return await self._accept(asked)
+        delivery = await delivery_of(request, self._hooks)
+        if isinstance(delivery, Ignore):
+            return web.json_response({"result": "ignored", "reason": delivery.reason})
+        # A repeat is answered also when its hook allows less by now: it starts nothing.
+        repeated = await self._control.repeat(delivery.key)
+        return _accepted(repeated) if repeated is not None else await self._accept(delivery.command())
 
 
 def _accepted(accepted: Accepted) -> web.Response:
@@ -183,18 +188,19 @@ def _submit_of(body: RolloutBody, request: web.Request) -> SubmitRollout:
         goal = Goal(body.goal)
     except ValueError as error:
         raise UsageError(f"no goal {body.goal!r} (there are: {', '.join(Goal)})") from error
-    caller, key = request[CALLER], _key(request)
+    caller, key = request[CALLER], _key(request, body)
     return SubmitRollout(caller, key, body.revision, body.toplevels, body.on, body.policy, goal, body.reason)
 
 
-def _key(request: web.Request) -> str | None:
+def _key(request: web.Request, body: BaseModel) -> RequestKey | None:
     """Return the idempotency key, apart from those of hooks: no caller of the API can stand in a delivery's way."""
     key = request.headers.get("Idempotency-Key")
     if not key:
         return None
     if len(key) > KEY_LIMIT or not key.isprintable():
         raise UsageError(f"an Idempotency-Key is 1 to {KEY_LIMIT} printable characters")
-    return f"api:{key}"
+    # Without the defaults: a later release may know more of them, and the request is still the same.
+    return RequestKey(f"api:{key}", digest_of(request.path, body.model_dump(exclude_defaults=True)))
 
 
 def _event(record: Record) -> Mapping[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from fleetd.api.problems import RefNotAllowed, parse_json, read_body
-from fleetd.controller.commands import SubmitRollout
+from fleetd.controller.commands import RequestKey, SubmitRollout
 from fleetd.errors import NotFoundError, UnauthorizedError, UsageError
 from fleetd.webhook.payloads import FORGES, Ask, Ignore, delivery_key, read
 from fleetd.webhook.signatures import is_genuine
@@ -27,11 +28,34 @@ class HookSpec:
     on: str
 
 
-async def command_of(request: web.Request, hooks: Mapping[str, HookSpec]) -> SubmitRollout | Ignore:
-    """Return what a delivery asks for.
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A genuine delivery: its key, what it asks for, and the hook it came in by."""
+
+    name: str
+    hook: HookSpec
+    key: RequestKey
+    asked: Ask
+
+    def command(self) -> SubmitRollout:
+        """Return the command, within the hook's borders as they are configured now. Raises RefNotAllowed."""
+        _check_ref(self.hook, self.asked)
+        return SubmitRollout(
+            requested_by=f"hook {self.name}",
+            key=self.key,
+            revision=self.asked.revision,
+            toplevels=self.asked.toplevels,
+            on=within(self.asked.on, self.hook.on),
+            policy=self.hook.policy,
+            reason=self.asked.reason,
+        )
+
+
+async def delivery_of(request: web.Request, hooks: Mapping[str, HookSpec]) -> Delivery | Ignore:
+    """Return a genuine delivery, or why it asks for nothing.
 
     Nothing of the body is looked at before its signature holds. Raises NotFoundError, UnauthorizedError (one text for
-    every cause), RefNotAllowed, UsageError and its kinds.
+    every cause), UsageError and its kinds.
     """
     name = request.match_info["name"]
     hook = hooks.get(name)
@@ -48,16 +72,9 @@ async def command_of(request: web.Request, hooks: Mapping[str, HookSpec]) -> Sub
         raise UsageError(str(error)) from error
     if isinstance(asked, Ignore):
         return asked
-    _check_ref(hook, asked)
-    return SubmitRollout(
-        requested_by=f"hook {name}",
-        key=delivery_key(name, hook.provider, hook.auth, headers, body),
-        revision=asked.revision,
-        toplevels=asked.toplevels,
-        on=within(asked.on, hook.on),
-        policy=hook.policy,
-        reason=asked.reason,
-    )
+    # The digest is of the bytes that were signed: a forge sends a repeat as it sent the first.
+    key = delivery_key(name, hook.provider, hook.auth, headers, body)
+    return Delivery(name, hook, RequestKey(key, hashlib.sha256(body).hexdigest()), asked)
 
 
 def _check_ref(hook: HookSpec, asked: Ask) -> None:

@@ -5,6 +5,8 @@ The API, the webhooks and ``fleetctl --local`` all speak through ``Control``; no
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,16 +18,34 @@ Document = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
+class RequestKey:
+    """What makes a repeat harmless: the same name and digest give the same rollout, another digest is refused.
+
+    The digest is of the request *as it was sent*. What a request resolves to changes with the fleet file and the
+    configuration; what was asked does not.
+    """
+
+    name: str
+    digest: str
+
+
+def digest_of(verb: str, asked: Mapping[str, object]) -> str:
+    """Return the digest of a request from the fields that its sender filled in: how they were spelt plays no part."""
+    text = json.dumps([verb, asked], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class SubmitRollout:
     """Bring selected hosts to a revision.
 
-    ``key`` makes a repeat harmless: the same key and the same request give the same rollout. ``revision`` is a flake
-    reference (None: the configured flake as it is now); ``toplevels`` are prebuilt, by host. ``on`` is a selector
-    (empty: every host, or with ``toplevels`` just those named there).
+    ``key`` makes a repeat harmless. ``revision`` is a flake reference (None: the configured flake as it is now);
+    ``toplevels`` are prebuilt, by host. ``on`` is a selector (empty: every host, or with ``toplevels`` just those named
+    there).
     """
 
     requested_by: str
-    key: str | None = None
+    key: RequestKey | None = None
     revision: str | None = None
     toplevels: Mapping[str, str] = field(default_factory=dict)
     on: str = ""
@@ -57,7 +77,7 @@ class RollBackHosts:
     """Take hosts back to their last good toplevel, or to what a named earlier rollout left on them (``to``)."""
 
     requested_by: str
-    key: str | None = None
+    key: RequestKey | None = None
     on: str = ""
     to: str | None = None
     reason: str = ""
@@ -82,6 +102,14 @@ class Control(Protocol):
         """Return once the command is durable.
 
         Raises UsageError and its kinds, RefusedError, NotFoundError, or OverloadedError when the inbox is full.
+        """
+        ...
+
+    async def repeat(self, key: RequestKey) -> Accepted | None:
+        """Return what the request of this key was answered, once that is durable; None when the key is new.
+
+        Nothing else is looked at: not the fleet file, not the policies. Raises UsageError when the key belongs to
+        another request, OverloadedError.
         """
         ...
 

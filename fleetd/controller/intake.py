@@ -12,6 +12,7 @@ from fleetd.controller.commands import (
     Accepted,
     Command,
     Document,
+    RequestKey,
     RollBackHosts,
     RollBackRollout,
     SubmitRollout,
@@ -68,12 +69,20 @@ class Intake:
     async def submit(self, command: Command) -> Accepted:
         """Return once the command is durable."""
         match command:
-            case SubmitRollout():
-                return await self._controller.submit(await self._spec(command))
-            case RollBackHosts():
+            case SubmitRollout() | RollBackHosts():
+                # Before anything is resolved: a repeat is answered whatever became of the fleet file since.
+                repeated = await self.repeat(command.key) if command.key is not None else None
+                if repeated is not None:
+                    return repeated
+                if isinstance(command, SubmitRollout):
+                    return await self._controller.submit(await self._spec(command))
                 return await self._controller.submit(await self._rollback_spec(command))
             case AbortRollout() | RollBackRollout():
                 return await self._controller.submit(command)
+
+    async def repeat(self, key: RequestKey) -> Accepted | None:
+        """Return what an earlier request of this key was answered; None when the key is new."""
+        return await self._controller.repeat(key)
 
     # -- rollouts -------------------------------------------------------------------------------------------------
 
@@ -169,7 +178,8 @@ class Intake:
             requested_by=request.requested_by,
             reason=request.reason,
             contact_s=self._contact_s,
-            key=request.key,
+            key=request.key.name if request.key else None,
+            request=request.key.digest if request.key else "",
         )
 
     async def _rollback_spec(self, request: RollBackHosts) -> RolloutSpec:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from fleetd.controller.commands import AbortRollout, Accepted, RollBackRollout
+from fleetd.controller.commands import AbortRollout, Accepted, RequestKey, RollBackRollout
 from fleetd.errors import FleetdError, JournalError, NotFoundError, OverloadedError, RefusedError, UsageError
 from fleetd.executor.executor import Executor, Job, Outcome
 from fleetd.ports import Clock, Journal, ReadModels, Record
@@ -33,7 +33,7 @@ RECORD_VERSION = 1
 LARGEST_SLEEP_S = 60.0
 """However far the next deadline is, the loop looks round once a minute."""
 
-Intake = RolloutSpec | AbortRollout | RollBackRollout
+Intake = RolloutSpec | AbortRollout | RollBackRollout | RequestKey
 
 
 @dataclass(slots=True)
@@ -73,6 +73,13 @@ class Controller:
         self._inbox.append(waiting)
         self._wake.set()
         return await waiting.answer
+
+    async def repeat(self, key: RequestKey) -> Accepted | None:
+        """Return what an earlier request of this key was answered; None when there was none. Raises UsageError."""
+        if key.name not in self._keys:
+            return None
+        # Through the inbox: a request that is being written just now is durable once this is answered.
+        return await self.submit(key)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -183,14 +190,12 @@ class Controller:
     def _event_of(self, command: Intake, now: float) -> tuple[e.Event | None, str, bool]:
         match command:
             case RolloutSpec():
-                known = self._keys.get(command.key) if command.key is not None else None
-                if known is not None:
-                    before = self.world.rollouts[known].header.spec
-                    if replace(before, id="", requested_by="") != replace(command, id="", requested_by=""):
-                        raise UsageError(f"the key {command.key!r} belongs to {known}, which asked for something else")
-                    return None, known, True
+                if command.key is not None and command.key in self._keys:
+                    return None, self._repeated(RequestKey(command.key, command.request)), True
                 name = f"r-{len(self.world.rollouts) + 1}"
                 return e.RolloutRequested(now, name, replace(command, id=name)), name, False
+            case RequestKey():
+                return None, self._repeated(command), True
             case AbortRollout():
                 header = self._header(command.rollout)
                 if header.aborted is not None:
@@ -203,6 +208,15 @@ class Controller:
                     return None, command.rollout, True
                 event = e.RollbackRequested(now, command.rollout, command.requested_by, command.reason)
                 return event, command.rollout, False
+
+    def _repeated(self, key: RequestKey) -> str:
+        """Return the rollout of a key that was seen before. Raises UsageError when it asked for something else."""
+        known = self._keys[key.name]
+        before = self.world.rollouts[known].header.spec.request
+        # Journals from before digests were kept have none: the key alone is believed, which starts nothing twice.
+        if before and before != key.digest:
+            raise UsageError(f"the key {key.name!r} belongs to {known}, which asked for something else")
+        return known
 
     def _header(self, rollout: str) -> Header:
         found = self.world.rollouts.get(rollout)

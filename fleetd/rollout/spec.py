@@ -45,7 +45,8 @@ class RolloutSpec:
     """One accepted request.
 
     ``flake`` is the reference to lock before evaluating; None when nothing in it comes from the configured flake.
-    ``contact_s`` is n, one fresh contact, in seconds.
+    ``contact_s`` is n, one fresh contact, in seconds. ``key`` and ``request`` tell a repeat of the same request from
+    another one: its key, and a digest of what was sent ("" in journals from before it was kept).
     """
 
     id: str
@@ -62,6 +63,7 @@ class RolloutSpec:
     reason: str
     contact_s: float
     key: str | None = None
+    request: str = ""
 
     def checks_of(self, host: HostPlan) -> tuple[Check, ...]:
         """Return the host's checks, in the fleet file's order."""

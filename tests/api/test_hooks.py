@@ -10,13 +10,14 @@ import io
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from fleetd.api.hooks import within
-from fleetd.controller.commands import SubmitRollout
+from fleetd.controller.commands import RequestKey, SubmitRollout
 from fleetd.errors import OverloadedError
-from tests.api.conftest import SECRET, STANDARD, Served
+from tests.api.conftest import HOOKS, SECRET, STANDARD, Served
 
 COMMIT = "a" * 40
 PUSH = json.dumps({"ref": "refs/heads/main", "after": COMMIT, "repository": {"clone_url": "https://evil"}}).encode()
@@ -90,7 +91,8 @@ async def test_a_genuine_delivery_starts_one_rollout_however_often_it_comes(serv
     assert first[1]["id"] == again[1]["id"] == "r-1"
     (command,) = served.control.commands
     assert isinstance(command, SubmitRollout)
-    assert (command.key, command.revision) == (f"hook:{name}:d-1", COMMIT)
+    assert command.key == RequestKey(f"hook:{name}:d-1", hashlib.sha256(body).hexdigest())
+    assert command.revision == COMMIT
     assert command.requested_by == f"hook {name}"
     assert "evil" not in repr(command)
 
@@ -178,6 +180,29 @@ async def test_without_an_id_the_content_is_the_delivery(served: Served) -> None
     del headers["X-GitHub-Delivery"]
     assert [(await send(served, "hub", PUSH, headers))[0] for _ in range(2)] == [202, 200]
     assert set(served.control.keys) == {f"hook:hub:{hashlib.sha256(PUSH).hexdigest()}"}
+
+
+@pytest.mark.asyncio
+async def test_a_repeat_is_answered_also_when_its_hook_was_changed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await send(served, "hub", PUSH, hub(PUSH)))[0] == 202
+    monkeypatch.setitem(HOOKS, "hub", replace(HOOKS["hub"], refs=("refs/heads/other",), policy="gone", on="@db"))
+    status, document = await send(served, "hub", PUSH, hub(PUSH))
+    assert (status, document["id"]) == (200, "r-1")
+    assert (await send(served, "hub", PUSH, hub(PUSH, delivery="d-2")))[0] == 403
+    assert (await send(served, "hub", PUSH, hub(PUSH, b"x")))[0] == 401
+    assert len(served.control.commands) == 1
+
+
+@pytest.mark.asyncio
+async def test_another_body_under_a_known_delivery_is_refused(served: Served) -> None:
+    assert (await send(served, "hub", PUSH, hub(PUSH)))[0] == 202
+    other = PUSH.replace(COMMIT.encode(), b"b" * 40)
+    status, document = await send(served, "hub", other, hub(other))
+    assert (status, document["kind"]) == (400, "usage")
+    assert "asked for something else" in str(document["detail"])
+    assert len(served.control.commands) == 1
 
 
 @pytest.mark.asyncio

@@ -9,7 +9,14 @@ import json
 import pytest
 
 from fleetd.api import problems
-from fleetd.controller.commands import AbortRollout, RollBackHosts, RollBackRollout, SubmitRollout
+from fleetd.controller.commands import (
+    AbortRollout,
+    RequestKey,
+    RollBackHosts,
+    RollBackRollout,
+    SubmitRollout,
+    digest_of,
+)
 from fleetd.errors import FleetdError
 from fleetd.model.goal import Goal
 from tests.api.conftest import Served
@@ -24,8 +31,21 @@ async def test_a_rollout_is_accepted_once_under_its_key(served: Served) -> None:
     assert (first[0], first[1]["id"], first[2]["Location"]) == (202, "r-1", "/v1/rollouts/r-1")
     assert (again[0], again[1]["id"], again[2]["Location"]) == (200, "r-1", "/v1/rollouts/r-1")
     toplevels = {"web1": "/nix/store/x"}
-    expected = SubmitRollout("the deploy one", "api:k", None, toplevels, "@web", "p", Goal.BOOT, "why")
+    key = RequestKey("api:k", digest_of("/v1/rollouts", body))
+    expected = SubmitRollout("the deploy one", key, None, toplevels, "@web", "p", Goal.BOOT, "why")
     assert served.control.commands == [expected]
+
+
+@pytest.mark.asyncio
+async def test_a_key_belongs_to_one_request(served: Served) -> None:
+    key = {"Idempotency-Key": "k"}
+    assert (await served.ask("POST", "/v1/rollouts", json={"on": "web1"}, headers=key))[0] == 202
+    same = b'{ "on" : "web1", "reason": "", "policy": "default" }'
+    assert (await served.ask("POST", "/v1/rollouts", data=same, headers=key))[0] == 200
+    for path, body in (("/v1/rollouts", {"on": "web2"}), ("/v1/rollouts", {}), ("/v1/rollback", {"on": "web1"})):
+        status, document, _headers = await served.ask("POST", path, json=body, headers=key)
+        assert (status, document["kind"]) == (400, "usage")
+    assert len(served.control.commands) == 1
 
 
 @pytest.mark.asyncio

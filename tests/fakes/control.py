@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleetd.controller.commands import Accepted, Command, Document, RollBackHosts, SubmitRollout
-from fleetd.errors import FleetdError, NotFoundError, SelectorError
+from fleetd.controller.commands import Accepted, Command, Document, RequestKey, RollBackHosts, SubmitRollout
+from fleetd.errors import FleetdError, NotFoundError, SelectorError, UsageError
 from fleetd.ports import Record
 
 
@@ -59,7 +59,7 @@ class FakeControl:
     not_ready: tuple[str, ...] = ()
     commands: list[Command] = field(default_factory=list)
     plans: list[SubmitRollout] = field(default_factory=list)
-    keys: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, tuple[str, str]] = field(default_factory=dict)
     known: tuple[str, ...] = ("web1", "web2", "db1")
 
     async def submit(self, command: Command) -> Accepted:
@@ -67,13 +67,22 @@ class FakeControl:
         if self.error is not None:
             raise self.error
         key = command.key if isinstance(command, SubmitRollout | RollBackHosts) else None
-        if key is not None and key in self.keys:
-            return Accepted(self.keys[key], rollout_document(self.keys[key]), repeated=True)
+        if key is not None and (repeated := await self.repeat(key)) is not None:
+            return repeated
         self.commands.append(command)
         name = f"r-{len(self.commands)}"
         if key is not None:
-            self.keys[key] = name
+            self.keys[key.name] = (key.digest, name)
         return Accepted(name, rollout_document(name))
+
+    async def repeat(self, key: RequestKey) -> Accepted | None:
+        """Return the rollout of a key that was seen before."""
+        if key.name not in self.keys:
+            return None
+        digest, name = self.keys[key.name]
+        if digest != key.digest:
+            raise UsageError(f"the key {key.name!r} belongs to {name}, which asked for something else")
+        return Accepted(name, rollout_document(name), repeated=True)
 
     async def plan(self, request: SubmitRollout) -> Document:
         """Return a plan."""
