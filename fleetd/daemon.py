@@ -24,7 +24,7 @@ from fleetd.config import Settings, load
 from fleetd.controller.intake import Intake
 from fleetd.controller.loop import Controller
 from fleetd.errors import ConfigError, FleetdError
-from fleetd.executor.executor import Executor
+from fleetd.executor.executor import Executor, push_root
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import Sources
 from fleetd.host.connection import SshIdentity
@@ -66,7 +66,7 @@ class Daemon:
             clock=self.clock,
             on_host=on_host,
             sources=Sources(self.clock, builder, store),
-            pusher=ServePusher(self.hosts, store, dump, signer.signed if signer else None),
+            pusher=ServePusher(self.hosts, store, dump, signer.signed if signer else None, live_roots=self._live_roots),
             probe=self.probes,
             fleet=lambda: self.intake.current,
             limits=Capacity(),
@@ -82,6 +82,9 @@ class Daemon:
             clock=self.clock,
             contact_s=settings.contact_s,
         )
+
+    def _live_roots(self) -> list[str]:
+        return [push_root(name) for name, _rollout in self.controller.world.active()]
 
     def _host(self, name: str) -> Host | None:
         return self.intake.current.hosts.get(name)

@@ -15,6 +15,7 @@ from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Fleet, Host, ToplevelSource
 from fleetd.model.order import Order
 from fleetd.model.store_path import StorePath
+from fleetd.rollout.roots import WantedRoots
 
 
 class Clock(Protocol):
@@ -125,28 +126,30 @@ class Store(Protocol):
         """Raise ToplevelError unless the path is in the store, is a toplevel, and is that host's (name, system)."""
         ...
 
-    async def add_root(self, name: str, path: StorePath) -> None:
-        """Keep a path alive under a name (``[A-Za-z0-9._/-]+``); replaces what that name kept before."""
-        ...
+    async def keep_only(self, wanted: Callable[[], WantedRoots]) -> None:
+        """Keep alive what is wanted and in the store, and forget every other root; the same again changes nothing.
 
-    async def drop_roots(self, prefix: str) -> None:
-        """Forget every root whose name starts with ``prefix/``."""
+        ``wanted`` is asked once the present roots are known. Raises FleetdError; what was kept before still is.
+        """
         ...
 
 
 class Builder(Protocol):
     """Evaluates and builds on the control node."""
 
-    async def evaluate(self, name: str, source: ToplevelSource, *, timeout_s: float) -> str:
-        """Return a derivation path, or the toplevel itself for a prebuilt one. Raises SourceError in Nix's words."""
+    async def evaluate(self, name: str, source: ToplevelSource, *, timeout_s: float, root: str | None = None) -> str:
+        """Return a derivation path, or the toplevel itself for a prebuilt one. Raises SourceError in Nix's words.
+
+        With ``root`` the derivation is kept alive under that name until it is built.
+        """
         ...
 
     async def build(self, derivation: str, root: str, *, timeout_s: float) -> StorePath:
         """Build (or take as it is) and keep it alive under the root name ``root``. Raises SourceError."""
         ...
 
-    async def lock(self, flake: str, *, timeout_s: float) -> str:
-        """Return the flake reference locked to what it is now. Raises SourceError."""
+    async def lock(self, flake: str, *, timeout_s: float, root: str | None = None) -> str:
+        """Return the flake reference locked to what it is now; with ``root`` keep its source. Raises SourceError."""
         ...
 
 
@@ -166,7 +169,8 @@ class Pusher(Protocol):
     ) -> PushReport:
         """Copy what is missing, root it on the host under ``root``, and verify it is valid there.
 
-        ``progress`` is called with bytes sent and bytes in all. Raises PushError, HostError.
+        What the control node no longer has, and the host does, is only rooted. ``progress`` is called with bytes sent
+        and bytes in all. Raises PushError, HostError, ToplevelError.
         """
         ...
 

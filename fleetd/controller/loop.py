@@ -21,6 +21,7 @@ from fleetd.rollout.documents import host_document, record_document, rollout_doc
 from fleetd.rollout.header import Header
 from fleetd.rollout.observations import Extended, Inspected, LockEnded, Probed, note
 from fleetd.rollout.planner import plan
+from fleetd.rollout.roots import wanted_roots
 from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import Pending
 from fleetd.rollout.transitions import IllegalTransition
@@ -93,6 +94,7 @@ class Controller:
         started = e.ControllerStarted(at, term, away_s)
         self.world.apply(started)
         await self._append([started])
+        self._keep_roots()
         self.started = True
 
     def _replay(self, record: Record) -> None:
@@ -144,6 +146,8 @@ class Controller:
             document = rollout_document(self.world, self.world.rollouts[rollout], now)
             if not waiting.answer.done():
                 waiting.answer.set_result(Accepted(rollout, document, repeated))
+        if any(isinstance(event, e.RolloutRequested | e.RolloutFinished) for event in events):
+            self._keep_roots()
         for event in decision.events:
             self._start(event)
         for question in decision.questions:
@@ -262,6 +266,9 @@ class Controller:
         )
 
     # -- out ----------------------------------------------------------------------------------------------------
+
+    def _keep_roots(self) -> None:
+        self._executor.keep_roots(lambda: wanted_roots(self.world))
 
     def _start(self, event: e.Event) -> None:
         match event:

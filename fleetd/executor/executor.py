@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+import structlog
+
 from fleetd.errors import FleetdError
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import Sources
@@ -16,12 +18,16 @@ from fleetd.ports import Clock, Probe, ProbeRequest, Pusher
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import CancelCopy, Capacity, Extend, Inspect, LockRevision, ProbeRound, Question
 from fleetd.rollout.observations import Extended, Inspected, LockEnded, Observed, Probed
+from fleetd.rollout.roots import WantedRoots
 from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import Task
 
 Outcome = e.Event | Observed
 CLOSE_TIMEOUT_S = 10.0
 """How long ending waits for tasks that were cancelled; their children are killed well before."""
+
+ROOTS_AGAIN_S = 60.0
+"""Roots that could not be made are made later: nothing that they keep is new, so a minute loses nothing."""
 
 INSPECT_TIMEOUT_S = 60.0
 """Facts after a restart of dbus take 25 s; twice that and a handshake."""
@@ -60,6 +66,7 @@ class Executor:
         self._fleet = fleet
         self._limits = limits
         self._tasks: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        self._roots_wanted: Callable[[], WantedRoots] | None = None
         self.report: Callable[[Outcome], None] = lambda _outcome: None
         """Where outcomes go; set by the controller before anything is started."""
         self.progress: dict[str, tuple[int, int]] = {}
@@ -110,6 +117,24 @@ class Executor:
                 running = self._tasks.get(f"copy/{question.host}")
                 if running is not None:
                     running[1].cancel()
+
+    def keep_roots(self, wanted: Callable[[], WantedRoots]) -> None:
+        """Bring the control node's roots to what is wanted; asked again meanwhile, it is done once more."""
+        self._roots_wanted = wanted
+        running = self._tasks.get("roots")
+        if running is None or running[1].done():
+            self._run("roots", "roots", self._keep_roots())
+
+    async def _keep_roots(self) -> None:
+        while wanted := self._roots_wanted:
+            try:
+                await self._sources.keep(wanted)
+            except FleetdError as error:
+                structlog.get_logger().warning("roots", error=str(error), again_in_s=ROOTS_AGAIN_S)
+                await self._clock.sleep(ROOTS_AGAIN_S)
+                continue
+            if self._roots_wanted is wanted:
+                self._roots_wanted = None
 
     async def settle(self, timeout_s: float) -> None:
         """Wait for the renewals that are under way, bounded."""
@@ -180,7 +205,7 @@ class Executor:
 
         try:
             left_s = max(1.0, intent.deadline - self._clock.now())
-            root = f"{intent.rollout}-next"
+            root = push_root(intent.rollout)
             report = await self._pusher.push(host, to, root=root, progress=progress, timeout_s=left_s)
         except FleetdError as error:
             return self._refused(intent, str(getattr(error, "code", error.kind)), str(error))
@@ -256,6 +281,11 @@ def broken_answer(
 def _tell(what: str, fault: Exception) -> None:
     """Report a fault the way asyncio reports a task's: to the loop's handler, which logs it with its traceback."""
     asyncio.get_running_loop().call_exception_handler({"message": what, "exception": fault})
+
+
+def push_root(rollout: str) -> str:
+    """Return the name under which hosts keep what was copied for a rollout, until a trial has roots of its own."""
+    return f"{rollout}-next"
 
 
 def _named(spec: RolloutSpec, names: tuple[str, ...]) -> tuple[Check, ...]:

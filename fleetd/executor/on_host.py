@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleetd.errors import FleetdError, HostError, OrderRefused, OutcomeUnknown, Unreachable
+from fleetd.errors import FleetdError, HostError, OrderRefused, OutcomeUnknown, ToplevelError, Unreachable
 from fleetd.executor.orders import order_for, reported
 from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Host
@@ -19,7 +19,7 @@ from fleetd.ports import Clock, HostPort, Store
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import Extend
 from fleetd.rollout.observations import Extended
-from fleetd.rollout.spec import RolloutSpec
+from fleetd.rollout.spec import Kind, RolloutSpec
 from fleetd.rollout.states import Direction, Task
 
 OrderIntent = e.TrialIntended | e.CommitIntended | e.RevertIntended | e.SettleIntended
@@ -121,7 +121,7 @@ class OnHost:
                 raise OrderRefused("wrong-host", f"its machine-id is {facts.machine_id}, not {intent.machine_id}")
             if facts.current not in (intent.old, task.to):
                 raise OrderRefused("drifted", f"it runs {facts.current}, and ran {intent.old} a moment ago")
-            nar_hash = await self._nar_hash(task)
+            nar_hash = await self._nar_hash(task, spec.kind)
         return order_for(
             _VERBS[type(intent)],
             intent.fence,
@@ -133,11 +133,16 @@ class OnHost:
             nar_hash=nar_hash,
         )
 
-    async def _nar_hash(self, task: Task) -> str:
+    async def _nar_hash(self, task: Task, kind: Kind) -> str:
         """Return the toplevel's hash as the control node knows it; empty for a rollback to what only the host has."""
         if task.to is None or task.direction is Direction.ROLLBACK:
             return ""
-        closure = await self._store.closure(task.to)
+        try:
+            closure = await self._store.closure(task.to)
+        except ToplevelError:
+            if kind is not Kind.ROLLBACK:
+                raise
+            return ""
         return next((f"sha256:{nix32(info.nar_hash)}" for info in closure if info.path == task.to), "")
 
     async def _recent(self, host: Host, spec: RolloutSpec) -> tuple[HostFacts, float]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fleetd.errors import FleetdError
 from fleetd.model.fleet import FileAttribute, Host, Installable, Prebuilt, ToplevelSource
+from fleetd.model.store_path import StorePath
 from fleetd.ports import Builder, Clock, Store
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import LockRevision
-from fleetd.rollout.spec import RolloutSpec
+from fleetd.rollout.roots import WantedRoots
+from fleetd.rollout.spec import Kind, RolloutSpec
 
 LOCK_TIMEOUT_S = 300.0
 """Fetching a repository over a slow line."""
@@ -27,7 +31,9 @@ class Sources:
     async def lock(self, question: LockRevision) -> e.RevisionLocked | e.RevisionRefused:
         """Find out what a flake reference is now."""
         try:
-            locked = await self._builder.lock(question.flake, timeout_s=LOCK_TIMEOUT_S)
+            locked = await self._builder.lock(
+                question.flake, timeout_s=LOCK_TIMEOUT_S, root=f"{question.rollout}/_source"
+            )
         except FleetdError as error:
             return e.RevisionRefused(self._clock.now(), question.rollout, str(error)[-REASON_CHARACTERS:])
         return e.RevisionLocked(self._clock.now(), question.rollout, locked)
@@ -38,7 +44,9 @@ class Sources:
         try:
             left_s = max(1.0, intent.deadline - self._clock.now())
             source = at_revision(plan.source, spec.flake, locked)
-            derivation = await self._builder.evaluate(intent.host, source, timeout_s=left_s)
+            derivation = await self._builder.evaluate(
+                intent.host, source, timeout_s=left_s, root=f"{spec.id}/{intent.host}.drv"
+            )
         except FleetdError as error:
             return self._refused(intent, error)
         return e.Evaluated(self._clock.now(), intent.rollout, intent.host, intent.fence, derivation)
@@ -53,8 +61,15 @@ class Sources:
             toplevel = await self._builder.build(derivation, root, timeout_s=left_s)
             await self._store.check_toplevel(toplevel, host)
         except FleetdError as error:
-            return self._refused(intent, error)
+            if spec.kind is not Kind.ROLLBACK or host is None:
+                return self._refused(intent, error)
+            # What a host ran before fleetd came is often only there; the copy finds out, and the host checks it.
+            toplevel = StorePath(derivation)
         return e.Built(self._clock.now(), intent.rollout, intent.host, intent.fence, toplevel)
+
+    async def keep(self, wanted: Callable[[], WantedRoots]) -> None:
+        """Bring the control node's roots to what is wanted. Raises FleetdError."""
+        await self._store.keep_only(wanted)
 
     def _refused(self, intent: e.EvaluateIntended | e.BuildIntended, error: FleetdError) -> e.SourceRefused:
         text = str(error)[-REASON_CHARACTERS:]

@@ -14,6 +14,9 @@ from fleetd.nix import commands
 from fleetd.nix.process import nix
 from fleetd.nix.roots import make_place, root_link
 
+KEEP_ATTEMPTS = 2
+"""A collector runs for minutes and then not for days: it takes a derivation in that moment once at most."""
+
 
 class NixBuilder:
     """The port ``Builder``.
@@ -25,8 +28,11 @@ class NixBuilder:
         self._roots = roots
         self._env = dict(env or {})
 
-    async def evaluate(self, name: str, source: ToplevelSource, *, timeout_s: float) -> str:
-        """Return the derivation of a host's toplevel, or the toplevel itself. Raises SourceError."""
+    async def evaluate(self, name: str, source: ToplevelSource, *, timeout_s: float, root: str | None = None) -> str:
+        """Return the derivation of a host's toplevel, or the toplevel itself.
+
+        With ``root`` the derivation is kept alive under that name. Raises SourceError in Nix's words.
+        """
         match source:
             case Prebuilt(toplevel):
                 return toplevel
@@ -34,6 +40,13 @@ class NixBuilder:
                 argv, shown = commands.evaluate_flake(text), text
             case FileAttribute(file, attribute):
                 argv, shown = commands.evaluate_file(file, attribute), f"{attribute} in {file}"
+        for _attempt in range(KEEP_ATTEMPTS):
+            path = await self._derivation(name, argv, shown, timeout_s)
+            if root is None or await self._keep_derivation(path, root, timeout_s):
+                return path
+        raise SourceError(f"{name}: {path} was collected {KEEP_ATTEMPTS} times before it could be kept alive")
+
+    async def _derivation(self, name: str, argv: list[str], shown: str, timeout_s: float) -> StorePath:
         printed = await self._nix(argv, f"{name}: {shown} does not evaluate", timeout_s)
         # nix-instantiate names an output other than the first by "!NAME".
         derivation = printed.strip().split("!")[0]
@@ -45,13 +58,31 @@ class NixBuilder:
             raise SourceError(f"{name}: {shown} gave {derivation[:200]!r}, which is not one derivation")
         return path
 
-    async def build(self, derivation: str, root: str, *, timeout_s: float) -> StorePath:
-        """Build, or take a path as it is, and keep it alive under ``root``. Raises SourceError in Nix's words."""
+    async def _keep_derivation(self, derivation: StorePath, root: str, timeout_s: float) -> bool:
+        """Say whether it could be kept alive; it cannot when it was collected since it was evaluated."""
+        link = await self._place(root)
+        try:
+            what = f"{derivation} cannot be kept alive"
+            await self._nix(commands.keep_derivation(derivation, str(link)), what, timeout_s)
+        except SourceError:
+            what = f"the store cannot be asked for {derivation}"
+            if not (await self._nix(commands.invalid([derivation]), what, timeout_s)).strip():
+                raise
+            return False
+        return True
+
+    async def _place(self, root: str) -> Path:
+        """Return the link of a root, in a directory that exists. Raises SourceError, UsageError."""
         link = root_link(self._roots, root)
         try:
             await asyncio.to_thread(make_place, link)
         except OSError as error:
             raise SourceError(f"the directory of roots cannot be written: {error}") from error
+        return link
+
+    async def build(self, derivation: str, root: str, *, timeout_s: float) -> StorePath:
+        """Build, or take a path as it is, and keep it alive under ``root``. Raises SourceError in Nix's words."""
+        link = await self._place(root)
         verb = "does not build" if derivation.endswith(".drv") else "cannot be had"
         printed = await self._nix(commands.build(derivation, str(link)), f"{derivation} {verb}", timeout_s)
         # It prints the root for each output; a toplevel has one.
@@ -62,17 +93,24 @@ class NixBuilder:
         except ToplevelError as error:
             raise SourceError(f"{derivation}: Nix built {target!r}, which is not a store path") from error
 
-    async def lock(self, flake: str, *, timeout_s: float) -> str:
-        """Return the locked reference. Raises SourceError, also for a work tree with changes that have no commit."""
+    async def lock(self, flake: str, *, timeout_s: float, root: str | None = None) -> str:
+        """Return the locked reference. Raises SourceError, also for a work tree with changes that have no commit.
+
+        With ``root`` the flake's source is kept alive under that name: one that is locked by its contents is nowhere
+        else once its directory changes.
+        """
         printed = await self._nix(commands.lock(flake), f"the flake {flake} cannot be locked", timeout_s)
         try:
             metadata = json.loads(printed)
-            url, revision = str(metadata["url"]), metadata["locked"].get("rev")
+            url, revision, source = str(metadata["url"]), metadata["locked"].get("rev"), metadata.get("path")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(f"the flake {flake}: its metadata has no locked url") from error
         if revision is None and "narHash=" not in url:
             text = "it has changes that are not committed, so no reference names what would be rolled out; commit them"
             raise SourceError(f"the flake {flake} cannot be locked: {text}")
+        if root is not None and source is not None:
+            argv = commands.keep([str(source)], str(await self._place(root)))
+            await self._nix(argv, f"the source of the flake {flake} cannot be kept alive", timeout_s)
         return url
 
     async def _nix(self, argv: list[str], what: str, timeout_s: float) -> str:

@@ -4,6 +4,8 @@ configuration is believed, and names are never looked up in a registry.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 FEATURES = ("--extra-experimental-features", "nix-command flakes")
 FLAKE_FLAGS = (
     "--no-update-lock-file",
@@ -34,9 +36,22 @@ def build(derivation: str, root: str) -> list[str]:
     return ["nix-store", "--realise", derivation, "--add-root", root, "--indirect"]
 
 
-def keep(path: str, root: str) -> list[str]:
-    """Return the command that roots a path which is in the store; nothing is fetched for it."""
-    return ["nix-store", "--realise", path, "--add-root", root, "--indirect", "--option", "substitute", "false"]
+def keep(paths: Sequence[str], root: str) -> list[str]:
+    """Return the command that roots paths which are in the store; nothing is fetched for them.
+
+    The first gets the link ``root``, the others ``root-2``, ``root-3``, …
+    """
+    return ["nix-store", "--realise", *paths, "--add-root", root, "--indirect", "--option", "substitute", "false"]
+
+
+def keep_derivation(derivation: str, root: str) -> list[str]:
+    """Return the command that roots a derivation itself; ``--realise`` would build it."""
+    return ["nix-instantiate", "--add-root", root, "--indirect", "--expr", f"import {derivation}"]
+
+
+def invalid(paths: Sequence[str]) -> list[str]:
+    """Return the command that prints which of these paths are not in the store."""
+    return ["nix-store", "--check-validity", "--print-invalid", *paths]
 
 
 def lock(flake: str) -> list[str]:

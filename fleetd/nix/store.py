@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from graphlib import CycleError
 from pathlib import Path
 
-from fleetd.errors import FleetdError, ToplevelError
+from fleetd.errors import ToplevelError
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath, path_name, toplevel_belongs_to
 from fleetd.nix import commands
 from fleetd.nix.path_info import NotValid, ordered, parse_path_infos
 from fleetd.nix.process import nix
-from fleetd.nix.roots import drop, make_place, root_link
+from fleetd.nix.roots import KeptRoots
 from fleetd.ports import PathInfo
+from fleetd.rollout.roots import WantedRoots
 
 METADATA_TIMEOUT_S = 300.0
 CLOSURES_KEPT = 64
@@ -31,8 +32,8 @@ class NixStore:
     """
 
     def __init__(self, roots: Path, env: Mapping[str, str] | None = None, real_root: Path = Path("/")) -> None:
-        self._roots = roots
         self._env = dict(env or {})
+        self._kept = KeptRoots(roots, self._env)
         self._real_root = real_root
         self._closures: dict[StorePath, tuple[PathInfo, ...]] = {}
 
@@ -62,23 +63,9 @@ class NixStore:
         await self.closure(toplevel)
         await asyncio.to_thread(_check, toplevel, self._real(toplevel), host)
 
-    async def add_root(self, name: str, path: StorePath) -> None:
-        """Keep a path alive under a name. Raises ToplevelError, also when it is not in the store."""
-        link = root_link(self._roots, name)
-        what = f"{path} cannot be kept alive"
-        try:
-            await asyncio.to_thread(make_place, link)
-        except OSError as error:
-            raise ToplevelError(f"{what}: {error}") from error
-        argv = commands.keep(path, str(link))
-        await nix(argv, what, ToplevelError, timeout_s=METADATA_TIMEOUT_S, env=self._env)
-
-    async def drop_roots(self, prefix: str) -> None:
-        """Forget the roots below a name. Raises FleetdError when they cannot be removed."""
-        try:
-            await asyncio.to_thread(drop, self._roots, prefix)
-        except OSError as error:
-            raise FleetdError(f"the roots of {prefix} cannot be removed: {error}") from error
+    async def keep_only(self, wanted: Callable[[], WantedRoots]) -> None:
+        """Keep alive what is wanted and in the store; forget other roots. Raises FleetdError."""
+        await self._kept.keep_only(wanted)
 
     def _real(self, path: StorePath) -> Path:
         return self._real_root / path.removeprefix("/")

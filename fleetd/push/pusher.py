@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from fleetd.errors import OutcomeUnknown, PushError, UsageError
+from fleetd.errors import OutcomeUnknown, PushError, ToplevelError, UsageError
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.ports import ByteChannel, HostLink, HostPort, PathInfo, PushReport, Store
@@ -20,13 +20,25 @@ Sign = Callable[[PathInfo], PathInfo]
 ROOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 
 ROOT_SCRIPT = 'set -eu; mkdir -p "$1"; ln -sfn "$2" "$1/$3"; sync "$1"'
-"""Its words come as arguments, never as text: there is nothing to quote. Synced, so that it outlives a power cut."""
+"""Makes a root (directory, path, name), synced, so that it outlives a power cut.
+
+Its words come as arguments, never as text: there is nothing to quote.
+"""
+
+TIDY_SCRIPT = """
+place=$1; shift 2
+for link in "$place"/*-next; do
+  for live; do [ "${link##*/}" != "$live" ] || continue 2; done
+  rm -f "$link"
+done"""
+"""After it: removes the roots of copies whose name is neither the one just made nor among the words that follow it."""
 
 
 class ServePusher:
     """The port ``Pusher`` over the hosts' own ssh connections.
 
-    A push that failed is resumed by pushing again: what arrived is valid there and is not sent twice.
+    A push that failed is resumed by pushing again: what arrived is valid there and is not sent twice. ``live_roots``
+    are the names of roots on hosts that are still needed: each push removes the others; None: all are needed.
     """
 
     def __init__(
@@ -36,12 +48,14 @@ class ServePusher:
         archive: Archive,
         sign: Sign | None = None,
         settings: PushSettings | None = None,
+        live_roots: Callable[[], Collection[str]] | None = None,
     ) -> None:
         self._hosts = hosts
         self._store = store
         self._archive = archive
         self._sign = sign or (lambda info: info)
         self._settings = settings or PushSettings()
+        self._live_roots = live_roots
         self._slots = asyncio.Semaphore(max(1, self._settings.in_flight_bytes // (2 * self._settings.write_bytes)))
         # Two transfers to one host would wait for each other's path locks. One small lock for each host of the fleet.
         self._locks: dict[str, asyncio.Lock] = {}
@@ -51,13 +65,16 @@ class ServePusher:
     ) -> PushReport:
         """Copy what is missing, root it on the host under the name ``root``, and see that it is valid there.
 
-        Raises PushError, HostError, or ToplevelError when the control node does not have the closure.
+        Raises PushError, HostError, or ToplevelError when neither the control node nor the host has the closure.
         """
         if ROOT_NAME.fullmatch(root) is None:
             raise UsageError(f"{root!r} cannot be the name of a root (letters, digits, '.', '_', '-')")
         try:
             async with asyncio.timeout(timeout_s) as limit, self._locks.setdefault(host.name, asyncio.Lock()):
-                closure = await self._store.closure(toplevel)
+                try:
+                    closure = await self._store.closure(toplevel)
+                except ToplevelError as error:
+                    return await self._keep(host, toplevel, root, error)
                 link = await self._hosts.link(host, timeout_s=self._settings.link_timeout_s)
                 return await self._push(host, link, toplevel, closure, root, progress)
         except TimeoutError as error:
@@ -95,6 +112,23 @@ class ServePusher:
             await channel.close()
         return PushReport(len(missing), total)
 
+    async def _keep(self, host: Host, toplevel: StorePath, root: str, absent: ToplevelError) -> PushReport:
+        """Root what only the host has, such as the system from before fleetd came. Raises ``absent`` if it has not."""
+        link = await self._hosts.link(host, timeout_s=self._settings.link_timeout_s)
+        channel = await link.open(self._settings.server)
+        try:
+            transfer = Transfer(host.name, channel, self._settings, self._slots)
+            if await transfer.invalid([toplevel]):
+                raise absent
+            await self._root(host.name, link, toplevel, root)
+            if await transfer.invalid([toplevel]):
+                raise absent
+        except (ServerEnded, OutcomeUnknown) as error:
+            raise await self._last_words(host.name, channel) from error
+        finally:
+            await channel.close()
+        return PushReport(0, 0)
+
     async def _last_words(self, host: str, channel: ByteChannel) -> PushError:
         """Return why a server ended. Its stderr and status may arrive after the end of its answers."""
         status: int | None
@@ -106,7 +140,10 @@ class ServePusher:
 
     async def _root(self, host: str, link: HostLink, toplevel: StorePath, root: str) -> None:
         """Make a root on the host, over a second channel while the first still protects the paths."""
-        argv = ["sh", "-c", ROOT_SCRIPT, "sh", self._settings.root_directory, toplevel, root]
+        script, live = ROOT_SCRIPT, list[str]()
+        if self._live_roots is not None:
+            script, live = ROOT_SCRIPT + TIDY_SCRIPT, list(self._live_roots())
+        argv = ["sh", "-c", script, "sh", self._settings.root_directory, toplevel, root, *live]
         channel = await link.open(argv, privileged=True)
         try:
             channel.write_eof()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fleetd.errors import PushError
+from fleetd.model.store_path import StorePath
 from fleetd.ports import ByteChannel, PathInfo
 from fleetd.push.serve import Reader, add_to_store, hello, query_valid_paths
 
@@ -72,12 +73,16 @@ class Transfer:
         The server keeps all of the closure from being collected until it ends. With ``substitute`` the host first
         gets what it can from its own caches; it says nothing meanwhile, so there only the outer timeout holds.
         """
-        asking = self._ask(closure, substitute)
-        valid = await (asking if substitute else self._watched(asking, "it does not say which paths it has"))
-        return tuple(info for info in closure if info.path not in valid)
+        invalid = frozenset(await self.invalid([info.path for info in closure], substitute=substitute))
+        return tuple(info for info in closure if info.path in invalid)
 
-    async def _ask(self, closure: Sequence[PathInfo], substitute: bool) -> set[str]:
-        asked = [info.path for info in closure]
+    async def invalid(self, paths: Sequence[StorePath], *, substitute: bool = False) -> list[StorePath]:
+        """Return which of these paths the host lacks, in their order; see ``missing``."""
+        asking = self._ask(paths, substitute)
+        valid = await (asking if substitute else self._watched(asking, "it does not say which paths it has"))
+        return [path for path in paths if path not in valid]
+
+    async def _ask(self, asked: Sequence[StorePath], substitute: bool) -> set[str]:
         question = query_valid_paths(asked, lock=True, substitute=substitute)
         self._channel.write(question if self._greeted else hello() + question)
         await self._channel.drain()

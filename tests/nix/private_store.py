@@ -37,6 +37,8 @@ class PrivateStore:
             "XDG_CACHE_HOME": str(root / "cache"),
         }
         (root / "nix/store").mkdir(parents=True)
+        # Several at once would each begin to make the same directories, and Nix minds.
+        self.run("nix-store", "--init")
 
     def real(self, path: str) -> Path:
         return self.root / path.removeprefix("/")

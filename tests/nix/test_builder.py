@@ -74,6 +74,39 @@ async def test_a_file_is_evaluated_built_and_kept(rig: Rig) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_collector_between_evaluation_and_build_takes_nothing(rig: Rig) -> None:
+    source = FileAttribute(str(rig.file), "web1")
+    derivation = await rig.builder.evaluate("web1", source, timeout_s=30, root="r1/web1.drv")
+    assert (rig.roots / "r1/web1.drv").readlink() == Path(derivation)
+    rig.nix.run("nix-store", "--gc")
+    assert rig.nix.real(await rig.builder.build(derivation, "r1/web1", timeout_s=30)).read_text() == "hi\n"
+
+
+@pytest.mark.asyncio
+async def test_what_is_collected_before_it_has_a_root_is_evaluated_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = rig.builder._derivation
+    collected: list[StorePath] = []
+
+    async def collecting(*words: object) -> StorePath:
+        path = await plain(*words)  # type: ignore[arg-type]  # whatever it takes
+        if len(collected) < limit:
+            await asyncio.to_thread(rig.nix.run, "nix-store", "--gc")
+            collected.append(path)
+        return path
+
+    monkeypatch.setattr(rig.builder, "_derivation", collecting)
+    source, limit = FileAttribute(str(rig.file), "web1"), 1
+    derivation = await rig.builder.evaluate("web1", source, timeout_s=30, root="r1/web1.drv")
+    assert rig.nix.is_valid(derivation)
+    (rig.roots / "r1/web1.drv").unlink()
+    limit = 3
+    with pytest.raises(SourceError, match="collected 2 times"):
+        await rig.builder.evaluate("web1", source, timeout_s=30, root="r1/web1.drv")
+
+
+@pytest.mark.asyncio
 async def test_a_prebuilt_toplevel_is_taken_as_it_is(rig: Rig) -> None:
     path = rig.nix.register("nixos-system-web1-9", text_file("x"))
     derivation = await rig.builder.evaluate("web1", Prebuilt(path), timeout_s=5)
@@ -148,12 +181,15 @@ async def test_a_flake_is_evaluated_and_its_tree_is_not_written(rig: Rig) -> Non
 
 @pytest.mark.asyncio
 async def test_a_path_is_locked_to_its_contents(rig: Rig) -> None:
-    locked = await rig.builder.lock(f"path:{rig.flake}", timeout_s=30)
+    locked = await rig.builder.lock(f"path:{rig.flake}", timeout_s=30, root="r1/_source")
     assert "narHash=sha256-" in locked
     derivation = await rig.builder.evaluate("web1", Installable(f"{locked}#web1"), timeout_s=30)
     (rig.flake / "flake.nix").write_text(FLAKE.replace("web1-1", "web1-2"))
     assert await rig.builder.evaluate("web1", Installable(f"{locked}#web1"), timeout_s=30) == derivation
-    # What was locked is in the store; once it is collected there is nothing of that hash any more.
+    # What was locked is in the store only; kept there, a collector between evaluations of one rollout is no harm.
+    rig.nix.run("nix-store", "--gc")
+    assert await rig.builder.evaluate("web1", Installable(f"{locked}#web1"), timeout_s=30) == derivation
+    (rig.roots / "r1/_source").unlink()
     rig.nix.run("nix-store", "--gc")
     with pytest.raises(SourceError, match="does not evaluate"):
         await rig.builder.evaluate("web1", Installable(f"{locked}#web1"), timeout_s=30)

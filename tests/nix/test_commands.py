@@ -22,10 +22,14 @@ def test_words() -> None:
     assert commands.build("/nix/store/x.drv", "/r/a") == [
         *("nix-store", "--realise", "/nix/store/x.drv", "--add-root", "/r/a", "--indirect")
     ]
-    assert commands.keep("/nix/store/x", "/r/a") == [
-        *("nix-store", "--realise", "/nix/store/x", "--add-root", "/r/a", "--indirect"),
+    assert commands.keep(["/nix/store/x", "/nix/store/y"], "/r/a") == [
+        *("nix-store", "--realise", "/nix/store/x", "/nix/store/y", "--add-root", "/r/a", "--indirect"),
         *("--option", "substitute", "false"),
     ]
+    assert commands.keep_derivation("/nix/store/x.drv", "/r/a") == [
+        *("nix-instantiate", "--add-root", "/r/a", "--indirect", "--expr", "import /nix/store/x.drv")
+    ]
+    assert commands.invalid(["/nix/store/x"]) == ["nix-store", "--check-validity", "--print-invalid", "/nix/store/x"]
     assert commands.path_info("/nix/store/x") == [
         *NIX,
         "path-info",

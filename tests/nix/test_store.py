@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetd.errors import ToplevelError, UsageError
+from fleetd.errors import ToplevelError
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.nix.path_info import NotValid, parse_hash, parse_path_infos
@@ -87,60 +87,6 @@ async def test_what_was_collected_is_not_remembered(rig: Rig) -> None:
     rig.nix.run("nix-store", "--gc")
     with pytest.raises(ToplevelError, match="is not in the store"):
         await rig.store.closure(toplevel)
-
-
-@pytest.mark.asyncio
-async def test_roots_hold_until_they_are_dropped(rig: Rig) -> None:
-    kept, other = rig.toplevel(), rig.toplevel("nixos-system-web1-2")
-    await rig.store.add_root("r1/web1", kept)
-    await rig.store.add_root("r1/web1", kept)
-    await rig.store.add_root("r10/web1", other)
-    rig.nix.run("nix-store", "--gc")
-    assert rig.nix.is_valid(kept)
-    await rig.store.drop_roots("r1")
-    await rig.store.drop_roots("r1")
-    rig.nix.run("nix-store", "--gc")
-    assert not rig.nix.is_valid(kept)
-    assert rig.nix.is_valid(other), "r10 does not begin with r1/"
-
-
-@pytest.mark.asyncio
-async def test_a_name_keeps_only_its_last_path(rig: Rig) -> None:
-    first, second = rig.toplevel(), rig.toplevel("nixos-system-web1-2")
-    await rig.store.add_root("last-good/web1", first)
-    await rig.store.add_root("last-good/web1", second)
-    rig.nix.run("nix-store", "--gc")
-    assert (rig.nix.is_valid(first), rig.nix.is_valid(second)) == (False, True)
-
-
-@pytest.mark.asyncio
-async def test_a_root_of_nothing_is_refused(rig: Rig) -> None:
-    with pytest.raises(ToplevelError, match="cannot be kept alive"):
-        await rig.store.add_root("r1/web1", MISSING)
-
-
-@pytest.mark.parametrize(
-    "name", ["", "/", "..", "../etc", "r1/../../etc", "/etc", "r1//web1", "-r", "a b", "r1/", ".git"]
-)
-@pytest.mark.asyncio
-async def test_no_root_leads_out_of_its_directory(rig: Rig, name: str) -> None:
-    rig.roots.mkdir()
-    (rig.roots / "witness").mkdir()
-    with pytest.raises(UsageError, match="name of a root"):
-        await rig.store.drop_roots(name)
-    with pytest.raises(UsageError, match="name of a root"):
-        await rig.store.add_root(name, MISSING)
-    assert (rig.roots / "witness").is_dir()
-
-
-@pytest.mark.asyncio
-async def test_a_link_in_place_of_a_directory_is_not_followed(rig: Rig) -> None:
-    victim = rig.roots.parent / "victim"
-    victim.mkdir()
-    rig.roots.mkdir()
-    (rig.roots / "r1").symlink_to(victim)
-    await rig.store.drop_roots("r1")
-    assert victim.is_dir()
 
 
 @pytest.mark.asyncio

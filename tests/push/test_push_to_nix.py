@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetd.errors import PushError, UsageError
+from fleetd.errors import PushError, ToplevelError, UsageError
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.nix.nar import dump
@@ -133,6 +133,36 @@ async def test_a_second_push_sends_nothing_and_moves_the_root(rig: Rig) -> None:
     assert (await rig.push(second)).paths == 1
     assert await rig.push(second) == PushReport(0, 0)
     assert (rig.roots / ROOT).readlink() == Path(second)
+
+
+@pytest.mark.asyncio
+async def test_roots_of_ended_rollouts_are_removed_and_no_others(rig: Rig) -> None:
+    first, second = closure(rig.control), closure(rig.control, "nixos-system-web1-2")
+    await rig.push(first, "r-1-next")
+    await rig.push(first, "r-2-next")
+    for name in ("old", "new", "helper"):
+        (rig.roots / name).symlink_to(first)
+    rig.pusher = ServePusher(
+        rig.hosts, rig.store, rig.archive, None, rig.settings, live_roots=lambda: ["r-2-next", "r-3-next"]
+    )
+    await rig.push(second, "r-3-next")
+    assert sorted(link.name for link in rig.roots.iterdir()) == ["helper", "new", "old", "r-2-next", "r-3-next"]
+    rig.pusher = ServePusher(rig.hosts, rig.store, rig.archive, None, rig.settings, live_roots=list)
+    await rig.push(second, "r-4-next")
+    assert sorted(link.name for link in rig.roots.iterdir()) == ["helper", "new", "old", "r-4-next"]
+
+
+@pytest.mark.asyncio
+async def test_what_only_the_host_has_is_rooted_there(rig: Rig) -> None:
+    """The system from before fleetd came was never on the control node."""
+    toplevel = closure(rig.host)
+    assert await rig.push(toplevel) == PushReport(0, 0)
+    rig.host.run("nix-store", "--gc")
+    assert rig.host.is_valid(toplevel)
+    nowhere = rig.host.path("nixos-system-web1-9")
+    with pytest.raises(ToplevelError, match="is not in the store"):
+        await rig.push(nowhere)
+    assert (rig.roots / ROOT).readlink() == Path(toplevel)
 
 
 @pytest.mark.asyncio

@@ -24,6 +24,7 @@ from fleetd.push.serve import (
     query_valid_paths,
 )
 from fleetd.push.transfer import PushSettings
+from fleetd.rollout.roots import WantedRoots
 from tests.push.channel import FakeHosts, SaidChannel
 
 GREETING = encode_int(SERVER_MAGIC) + encode_int(OUR_VERSION)
@@ -56,11 +57,8 @@ class FakeStore:
     async def check_toplevel(self, toplevel: StorePath, host: Host) -> None:
         raise NotImplementedError(toplevel, host)
 
-    async def add_root(self, name: str, path: StorePath) -> None:
-        raise NotImplementedError(name, path)
-
-    async def drop_roots(self, prefix: str) -> None:
-        raise NotImplementedError(prefix)
+    async def keep_only(self, wanted: Callable[[], WantedRoots]) -> None:
+        raise NotImplementedError(wanted)
 
 
 def archive(path: str) -> Iterator[bytes]:

@@ -1,0 +1,38 @@
+"""What the control node keeps alive, as a pure function of the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleetd.rollout.states import Pending
+from fleetd.rollout.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRoots:
+    """What must not be collected.
+
+    ``paths`` are store paths, derivations among them, each once; ``rollouts`` are those that are not final: what was
+    evaluated or built for them has roots of its own from the moment it exists, before the world knows of it.
+    """
+
+    paths: tuple[str, ...]
+    rollouts: frozenset[str]
+
+
+def wanted_roots(world: World) -> WantedRoots:
+    """Return what is wanted now: for every host what it has and may go back to, and all that live rollouts work on."""
+    paths: dict[str, None] = {}
+    for record in world.records.values():
+        for path in (record.left, record.wanted, record.last_good, record.good_before):
+            if path is not None:
+                paths[path] = None
+    live: list[str] = []
+    for name, rollout in world.active():
+        live.append(name)
+        for state in rollout.hosts.values():
+            if state.task.to is not None:
+                paths[state.task.to] = None
+            if isinstance(state, Pending) and state.derivation is not None:
+                paths[state.derivation] = None
+    return WantedRoots(tuple(paths), frozenset(live))
