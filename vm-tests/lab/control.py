@@ -73,7 +73,16 @@ class Control:
             f'[ssh]\nidentity = "{lab.private_key}"\n'
             'connect_timeout = "2s"\nlogin_timeout = "2s"\norder_timeout = "2s"\n' + extra
         )
+        self.prefix: tuple[str, ...] = ()
+        """Words before fleetd's own: what they start must become fleetd by exec, so that its process id stays."""
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running fleetd. Raises LabError when none runs."""
+        if self._process is None:
+            raise LabError("fleetd does not run")
+        return self._process.pid
 
     def start(self) -> None:
         """Start fleetd and wait until it is ready."""
@@ -81,7 +90,7 @@ class Control:
         env = {**os.environ, "NIX_CONFIG": NIX_CONFIG}
         with log:
             self._process = subprocess.Popen(
-                [str(PROGRAMS / "fleetd"), "--config", str(self.directory / "config.toml")],
+                [*self.prefix, str(PROGRAMS / "fleetd"), "--config", str(self.directory / "config.toml")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
