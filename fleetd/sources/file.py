@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from fleetd.errors import ConfigError
-from fleetd.model.fleet import Fleet
+from fleetd.model.fleet import FileAttribute, Fleet, Host, Installable, Prebuilt
 from fleetd.schema.fleet_file import parse_fleet
 
 LIMIT_BYTES = 16 * 1024 * 1024
@@ -40,4 +41,18 @@ class FileFleetSource:
             raise ConfigError(f"{self._path}: {error}") from error
         if not isinstance(table, dict):
             raise ConfigError(f"{self._path}: expected a table")
-        return parse_fleet(table, file=str(self._path), flake=self._flake, contact_s=self._contact_s)
+        fleet = parse_fleet(table, file=str(self._path), flake=self._flake, contact_s=self._contact_s)
+        return anchored(fleet, self._path.absolute().parent)
+
+
+def anchored(fleet: Fleet, directory: Path) -> Fleet:
+    """Return the fleet with Nix files found from the directory of its own file, wherever the daemon was started."""
+
+    def anchor(host: Host) -> Host:
+        match host.source:
+            case FileAttribute(file, attribute):
+                return replace(host, source=FileAttribute(str(directory / file), attribute))
+            case Installable() | Prebuilt() | None:
+                return host
+
+    return replace(fleet, hosts={name: anchor(host) for name, host in fleet.hosts.items()})

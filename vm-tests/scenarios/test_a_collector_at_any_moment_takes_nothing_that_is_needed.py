@@ -17,7 +17,7 @@ from lab.seed import copy_to
 
 pytestmark = pytest.mark.lab
 
-NAMES = ("web1", "web2", "web3")
+NAMES = ("web1", "web2")
 ROOTS = "/nix/var/nix/gcroots/fleetd"
 OWN_STORE = 'mount --bind "$0/nix" /nix && exec "$@"'
 
