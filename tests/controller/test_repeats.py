@@ -46,6 +46,9 @@ class IdleExecutor:
     def ask(self, question: object, spec: object) -> None:
         """Do nothing."""
 
+    def keep_roots(self, wanted: object) -> None:
+        """Do nothing."""
+
 
 class AnyStore:
     """Believes every toplevel."""
