@@ -5,25 +5,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import structlog
 import uvloop
-from aiohttp import web
 
 from fleetd import __version__, log
 from fleetd.api.app import Api, HookSpec
-from fleetd.api.auth import GROUP, Tokens
+from fleetd.api.listener import Listener
+from fleetd.api.tokens import Tokens
 from fleetd.clock import SystemClock
 from fleetd.config import Settings, load
 from fleetd.controller.intake import Intake
 from fleetd.controller.loop import Controller
-from fleetd.errors import ConfigError, FleetdError
+from fleetd.errors import FleetdError
 from fleetd.executor.executor import Executor
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import Sources
@@ -91,7 +89,7 @@ class Daemon:
         logger = structlog.get_logger()
         await self.intake.reload()
         await self.controller.start()
-        runner = await self._serve()
+        listener = await self._serve()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -108,7 +106,7 @@ class Daemon:
             stopper.cancel()
             loop.cancel()
             await asyncio.gather(loop, stopper, return_exceptions=True)
-            await runner.cleanup()
+            await listener.close()
             await self._last_extend()
             await self.executor.close()
             await self.probes.close()
@@ -126,55 +124,15 @@ class Daemon:
                     self.executor.ask(Extend(name, host, task.attempt, task.direction, fence), rollout.header.spec)
         await self.executor.settle(LAST_EXTEND_TIMEOUT_S)
 
-    async def _serve(self) -> web.AppRunner:
+    async def _serve(self) -> Listener:
         hooks = {
             hook.name: HookSpec(hook.provider, hook.auth, hook.secrets, hook.refs, hook.policy, hook.on)
             for hook in self.settings.hooks
         }
         api = Api(self.intake, self.journal, Tokens(self.settings.state), hooks)
-        runner = web.AppRunner(api.application(), access_log=None, keepalive_timeout=75)
-        await runner.setup()
-        for place in self.settings.listen:
-            await listen(runner, place)
-        return runner
-
-
-async def listen(runner: web.AppRunner, place: str) -> None:
-    """Listen on ``unix:/path`` or ``host:port``. Raises ConfigError."""
-    if place.startswith("unix:"):
-        path = Path(place.removeprefix("unix:"))
-        _make_room(path)
-        await web.UnixSite(runner, str(path)).start()
-        _share(path)
-        return
-    host, _, port = place.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"server.listen: {place!r} is neither unix:/path nor host:port")
-    await web.TCPSite(runner, host.strip("[]"), int(port)).start()
-
-
-def _make_room(path: Path) -> None:
-    """Remove a socket that a crash left. Raises ConfigError when somebody answers there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        if _answers(path):
-            raise ConfigError(f"something listens on {path} already")
-        path.unlink()
-
-
-def _share(path: Path) -> None:
-    path.chmod(0o660)
-    with suppress(LookupError, PermissionError):
-        shutil.chown(path, group=GROUP)
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
+        listener = Listener(api.application())
+        await listener.open(self.settings.listen)
+        return listener
 
 
 def notify(state: str) -> None:

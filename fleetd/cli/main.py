@@ -120,7 +120,7 @@ def abort(rollout: str, reason: Reason = "") -> None:
 def status() -> None:
     """Show the newest rollouts and every host in trouble."""
     rollouts = client().get("/v1/rollouts")["rollouts"][:5]
-    hosts = client().get("/v1/hosts")["hosts"]
+    hosts = list(client().pages("/v1/hosts", "hosts"))
     trouble = [host for host in hosts if host["contact"] != "ok" or host["drifted"]]
     lines = [rollout_line(rollout) for rollout in rollouts] or ["no rollouts yet"]
     lines.append(f"{len(hosts)} hosts, {len(trouble)} need a look")
@@ -130,8 +130,8 @@ def status() -> None:
 @app.command()
 def hosts(on: On = "") -> None:
     """Show hosts as they are now."""
-    document = client().get(f"/v1/hosts?on={_quoted(on)}")
-    show(document, [observed_line(host) for host in document["hosts"]])
+    found = list(client().pages(f"/v1/hosts?on={_quoted(on)}", "hosts"))
+    show({"hosts": found}, [observed_line(host) for host in found])
 
 
 @app.command()

@@ -35,6 +35,10 @@ COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 PLAN_TIMEOUT_S = 1800.0
 OBSERVE_TIMEOUT_S = 20.0
 OBSERVE_AT_ONCE = 50
+"""Over all requests together: asking for hosts is open to every reader, and each answer costs a login."""
+
+FRESH_S = 2.0
+"""Facts this young are shown as they are: a page that is asked for again and again costs no more logins."""
 
 
 class Intake:
@@ -58,6 +62,7 @@ class Intake:
         self._on_host = on_host
         self._clock = clock
         self._contact_s = contact_s
+        self._observing = asyncio.Semaphore(OBSERVE_AT_ONCE)
         self._seen_contact: dict[str, str] = {}
         self.current: Fleet = Fleet({})
 
@@ -278,14 +283,17 @@ class Intake:
             "checks": [{"name": check.name, "on": check.on} for check in fleet.checks],
         }
 
-    async def hosts(self, on: str) -> Sequence[Document]:
-        """Return what is known of the selected hosts, asking those that were not heard of for a while."""
+    async def hosts(
+        self, on: str, *, state: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> Sequence[Document]:
+        """Return what is known of the selected hosts, asking those of the page that were not heard of just now."""
         fleet = self.current if self.current.hosts else await self.reload()
-        names = select(fleet, on or EVERY)
-        limit = asyncio.Semaphore(OBSERVE_AT_ONCE)
+        names = sorted(select(fleet, on or EVERY))
+        names = [name for name in names if after is None or name > after]
+        names = [name for name in names if state is None or self._state(name) == state][:limit]
 
         async def observe(name: str) -> None:
-            async with limit:
+            async with self._observing:
                 try:
                     await self._on_host.facts(fleet.hosts[name], timeout_s=OBSERVE_TIMEOUT_S)
                     self._seen_contact[name] = "ok"
@@ -293,7 +301,7 @@ class Intake:
                     self._seen_contact[name] = f"{error.kind}: {error}"
 
         # A host whose switch is under way is left alone: a login that comes and goes can end its switch.
-        idle = [name for name in names if not self._is_switching(name)]
+        idle = [name for name in names if not self._is_switching(name) and not self._is_fresh(name)]
         await asyncio.gather(*(observe(name) for name in idle))
         return [self._host_document(name) for name in names]
 
@@ -301,11 +309,20 @@ class Intake:
         active = self._controller.world.active()
         return any(isinstance(rollout.hosts.get(name), LiveState) for _id, rollout in active)
 
+    def _is_fresh(self, name: str) -> bool:
+        newest = self._on_host.newest_facts(name)
+        is_well = self._seen_contact.get(name) == "ok"
+        return is_well and newest is not None and self._clock.now() - newest[1] < FRESH_S
+
+    def _state(self, name: str) -> str:
+        world = self._controller.world
+        owner = world.owner(name)
+        return shown(world.rollouts[owner].hosts[name]) if owner is not None else "idle"
+
     def _host_document(self, name: str) -> Document:
         world = self._controller.world
         record, newest = world.record(name), self._on_host.newest_facts(name)
         owner = world.owner(name)
-        state = shown(world.rollouts[owner].hosts[name]) if owner is not None else "idle"
         facts, at = newest if newest is not None else (None, None)
         drifted = facts is not None and record.left is not None and facts.current != record.left and owner is None
         return {
@@ -316,7 +333,7 @@ class Intake:
             "booted": facts.booted if facts else None,
             "profile": facts.profile if facts else None,
             "boot_default": facts.boot_default if facts else None,
-            "state": state,
+            "state": self._state(name),
             "contact": self._seen_contact.get(name, "never"),
             "drifted": drifted,
             "needs_reboot": facts.needs_reboot if facts else None,
