@@ -25,8 +25,6 @@ CONNECTIONS_LIMIT = 200
 """For each address listened on, so that a flood from the network never shuts the people at the socket out. 200 bodies
 at their limit are 200 MB."""
 
-_HEAD_END = b"\r\n\r\n"
-
 SOCKET_MODE = 0o660
 """Root and the group ``fleetd``."""
 
@@ -85,13 +83,11 @@ class Listener:
 
 
 class _Guarded(asyncio.Protocol):
-    """One connection: counted, and closed when its first request does not come. Later ones are aiohttp's to watch."""
+    """One connection, counted while it is open."""
 
     def __init__(self, inner: asyncio.Protocol, open_now: set[_Guarded]) -> None:
         self._inner = inner
         self._open_now = open_now
-        self._timer: asyncio.TimerHandle | None = None
-        self._tail = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the connection in, or say why not without reading what it asks."""
@@ -99,20 +95,12 @@ class _Guarded(asyncio.Protocol):
             _refuse(transport)
             return
         self._open_now.add(self)
-        self._timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, transport.close)
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Pass bytes on, and watch for the end of the first head."""
-        if self not in self._open_now:
-            return
-        if self._timer is not None:
-            self._tail += data
-            if _HEAD_END in self._tail:
-                self._timer.cancel()
-                self._timer = None
-            self._tail = self._tail[-len(_HEAD_END) + 1 :]
-        self._inner.data_received(data)
+        """Pass bytes on."""
+        if self in self._open_now:
+            self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
         """Pass the end of input on."""
@@ -120,8 +108,6 @@ class _Guarded(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Free the place."""
-        if self._timer is not None:
-            self._timer.cancel()
         if self in self._open_now:
             self._open_now.discard(self)
             self._inner.connection_lost(exc)
