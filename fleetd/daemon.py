@@ -37,9 +37,16 @@ from fleetd.probes.rounds import Probes
 from fleetd.push.pusher import ServePusher
 from fleetd.rollout.decision import Capacity, Extend
 from fleetd.rollout.states import Trial
-from fleetd.sources.file import FileFleetSource
+from fleetd.sources.file import FleetFile
+from fleetd.sources.flake import FlakeFleet
+from fleetd.sources.reader import FleetReader, TableSource
 
 LAST_EXTEND_TIMEOUT_S = 15.0
+
+BROKEN_FLEET = "the fleet is broken: the last good one serves, and nothing new starts until it is mended"
+
+FLEET_TIMEOUT_S = 120.0
+"""For a flake's plain data; most of it is fetching the flake."""
 
 
 class Daemon:
@@ -73,7 +80,7 @@ class Daemon:
         self.controller = Controller(clock=self.clock, journal=self.journal, executor=self.executor)
         self.intake = Intake(
             controller=self.controller,
-            source=FileFleetSource(settings.fleet_path, contact_s=settings.contact_s, flake=settings.flake),
+            source=fleet_source(settings, builder),
             builder=builder,
             store=store,
             on_host=on_host,
@@ -87,14 +94,18 @@ class Daemon:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; leaves trials to their guards with one last extend."""
         logger = structlog.get_logger()
-        await self.intake.reload()
+        # The journal first: the state directory is this process's own from here on.
         await self.controller.start()
+        await self.intake.start()
+        if self.intake.fleet_problem:
+            logger.error(BROKEN_FLEET, problem=self.intake.fleet_problem)
         listener = await self._serve()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         loop = asyncio.create_task(self.controller.run(), name="controller")
         stopper = asyncio.create_task(stop.wait(), name="stop")
+        reloader = asyncio.create_task(self._reload_when_asked(), name="reload")
         notify("READY=1")
         logger.info("started", version=__version__, term=self.controller.world.term, listen=self.settings.listen)
         try:
@@ -103,9 +114,9 @@ class Daemon:
                 loop.result()
         finally:
             notify("STOPPING=1")
-            stopper.cancel()
-            loop.cancel()
-            await asyncio.gather(loop, stopper, return_exceptions=True)
+            for task in (stopper, reloader, loop):
+                task.cancel()
+            await asyncio.gather(loop, stopper, reloader, return_exceptions=True)
             await listener.close()
             await self._last_extend()
             await self.executor.close()
@@ -113,6 +124,18 @@ class Daemon:
             await self.hosts.close()
             await self.journal.close()
             logger.info("stopped")
+
+    async def _reload_when_asked(self) -> None:
+        """Read the fleet anew on SIGHUP, so that hosts in trial are found at an address that was edited."""
+        asked, logger = asyncio.Event(), structlog.get_logger()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+        while await asked.wait():
+            asked.clear()
+            try:
+                fleet = await self.intake.reload()
+                logger.info("the fleet was read anew", hosts=len(fleet.hosts))
+            except FleetdError as error:
+                logger.error(BROKEN_FLEET, problem=str(error))
 
     async def _last_extend(self) -> None:
         """Give a restart the whole of the silence that a trial survives."""
@@ -133,6 +156,21 @@ class Daemon:
         listener = Listener(api.application())
         await listener.open(self.settings.listen)
         return listener
+
+
+def fleet_source(settings: Settings, builder: NixBuilder, *, keep: bool = True) -> FleetReader:
+    """Return where the fleet is described; ``keep``: remember the last good one in the state directory."""
+
+    async def evaluate(installable: str) -> str:
+        return await builder.data(installable, timeout_s=FLEET_TIMEOUT_S)
+
+    table: TableSource
+    if settings.fleet_path is not None:
+        table = FleetFile(settings.fleet_path)
+    else:
+        table = FlakeFleet(settings.flake or "", evaluate)
+    kept = settings.state / "fleet.json" if keep else None
+    return FleetReader(table, contact_s=settings.contact_s, flake=settings.flake, keep=kept)
 
 
 def notify(state: str) -> None:

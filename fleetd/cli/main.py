@@ -170,11 +170,15 @@ def events(after: Annotated[int, typer.Option(min=0, help="Only those after this
 @app.command()
 def check(config: Annotated[str | None, typer.Option(help="The daemon's configuration file.")] = None) -> None:
     """Read the configuration and the fleet file, without a daemon, and tell every mistake."""
+    import asyncio
+
     from fleetd.config import load
-    from fleetd.sources.file import FileFleetSource
+    from fleetd.daemon import fleet_source
+    from fleetd.nix.builder import NixBuilder
 
     settings = load(config)
-    fleet = FileFleetSource(settings.fleet_path, contact_s=settings.contact_s, flake=settings.flake).read()
+    source = fleet_source(settings, NixBuilder(settings.state), keep=False)
+    fleet = asyncio.run(source.load())
     show({"hosts": len(fleet.hosts)}, [f"{len(fleet.hosts)} hosts, {len(fleet.checks)} checks: all good"])
 
 

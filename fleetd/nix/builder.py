@@ -45,6 +45,10 @@ class NixBuilder:
             raise SourceError(f"{name}: {shown} gave {derivation[:200]!r}, which is not one derivation")
         return path
 
+    async def data(self, installable: str, *, timeout_s: float) -> str:
+        """Return a flake output that is plain data, as JSON text. Raises SourceError in Nix's words."""
+        return await self._nix(commands.evaluate_data(installable), f"{installable} does not evaluate", timeout_s)
+
     async def build(self, derivation: str, root: str, *, timeout_s: float) -> StorePath:
         """Build, or take a path as it is, and keep it alive under ``root``. Raises SourceError in Nix's words."""
         link = root_link(self._roots, root)

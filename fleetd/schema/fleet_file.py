@@ -1,9 +1,10 @@
-"""The fleet file: hosts, checks and policies, as in the README. Every mistake is told at once, with its place."""
+"""The fleet file: hosts, checks and policies. Every mistake is told at once, with its place."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -135,7 +136,9 @@ class _File(Strict):
     hooks: list[dict[str, Any]] = Field(default_factory=list)
 
 
-def parse_fleet(table: Mapping[str, Any], *, file: str, flake: str | None, contact_s: float) -> Fleet:
+def parse_fleet(
+    table: Mapping[str, Any], *, file: str, flake: str | None, contact_s: float, base: Path | None = None
+) -> Fleet:
     """Return the fleet that a file describes.
 
     Args:
@@ -143,6 +146,7 @@ def parse_fleet(table: Mapping[str, Any], *, file: str, flake: str | None, conta
         file: its name, for messages.
         flake: the configured flake, where hosts without a source of their own are looked up.
         contact_s: n of the timing inequalities, one fresh contact.
+        base: what a host's relative ``file`` is relative to; None where only an absolute one makes sense.
 
     Raises:
         ConfigError: one line for each mistake.
@@ -157,7 +161,7 @@ def parse_fleet(table: Mapping[str, Any], *, file: str, flake: str | None, conta
     problems: list[str] = []
     policies = {"default": _Policy.model_validate({})} | raw.policies
     fleet = Fleet(
-        hosts={name: _host(name, host, flake, problems) for name, host in raw.hosts.items()},
+        hosts={name: _host(name, host, flake, base, problems) for name, host in raw.hosts.items()},
         checks=tuple(_check(index, check, problems) for index, check in enumerate(raw.checks)),
         policies={name: _policy(name, policy, problems) for name, policy in policies.items()},
         flake=flake,
@@ -171,7 +175,7 @@ def parse_fleet(table: Mapping[str, Any], *, file: str, flake: str | None, conta
     return fleet
 
 
-def _host(name: str, raw: _Host, flake: str | None, problems: list[str]) -> Host:
+def _host(name: str, raw: _Host, flake: str | None, base: Path | None, problems: list[str]) -> Host:
     place = f"hosts.{name}"
     if _HOST_NAME.fullmatch(name) is None:
         problems.append(f"{place}: not a host name (letters, digits and dashes, at most 63)")
@@ -193,7 +197,7 @@ def _host(name: str, raw: _Host, flake: str | None, problems: list[str]) -> Host
         unattended_boot=raw.unattended_boot,
         ignore_units=tuple(raw.ignore_units),
         substitute=raw.substitute,
-        source=_source(name, raw, flake, problems),
+        source=_source(name, raw, flake, base, problems),
     )
 
 
@@ -203,7 +207,7 @@ def _addresses(name: str, raw: _Host) -> tuple[str, ...]:
     return (raw.address,) if isinstance(raw.address, str) else tuple(raw.address) or (name,)
 
 
-def _source(name: str, raw: _Host, flake: str | None, problems: list[str]) -> ToplevelSource | None:
+def _source(name: str, raw: _Host, flake: str | None, base: Path | None, problems: list[str]) -> ToplevelSource | None:
     given = [word for word in ("installable", "file", "toplevel") if getattr(raw, word) is not None]
     if len(given) > 1:
         problems.append(f"hosts.{name}: {' and '.join(given)} exclude each other")
@@ -216,7 +220,9 @@ def _source(name: str, raw: _Host, flake: str | None, problems: list[str]) -> To
             problems.append(f"hosts.{name}.toplevel: {error}")
             return None
     if raw.file is not None and raw.attr is not None:
-        return FileAttribute(raw.file, raw.attr)
+        if base is None and not Path(raw.file).is_absolute():
+            problems.append(f"hosts.{name}.file: {raw.file!r} must be absolute here: it is relative to no file")
+        return FileAttribute(str((base or Path("/")) / raw.file), raw.attr)
     if raw.installable is not None:
         return Installable(raw.installable)
     if flake is not None:
