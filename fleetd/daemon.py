@@ -26,6 +26,7 @@ from fleetd.executor.executor import Executor
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import Sources
 from fleetd.host.connection import SshIdentity
+from fleetd.host.identity import check_private_key
 from fleetd.host.port import SshHosts
 from fleetd.journal.sqlite import SqliteJournal
 from fleetd.model.fleet import Host
@@ -55,6 +56,7 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock = SystemClock()
+        check_private_key(settings.identity, "ssh.identity")
         identity = SshIdentity(
             client_keys=(str(settings.identity),),
             known_hosts=str(settings.known_hosts) if settings.known_hosts else None,
@@ -105,6 +107,7 @@ class Daemon:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         loop = asyncio.create_task(self.controller.run(), name="controller")
         stopper = asyncio.create_task(stop.wait(), name="stop")
+        watchdog = asyncio.create_task(_watchdog(), name="watchdog")
         reloader = asyncio.create_task(self._reload_when_asked(), name="reload")
         notify("READY=1")
         logger.info("started", version=__version__, term=self.controller.world.term, listen=self.settings.listen)
@@ -114,9 +117,10 @@ class Daemon:
                 loop.result()
         finally:
             notify("STOPPING=1")
-            for task in (stopper, reloader, loop):
+            tasks = (loop, stopper, reloader, watchdog)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(loop, stopper, reloader, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await listener.close()
             await self._last_extend()
             await self.executor.close()
@@ -181,6 +185,14 @@ def notify(state: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, suppress(OSError):
         channel.connect("\0" + address[1:] if address.startswith("@") else address)
         channel.sendall(state.encode())
+
+
+async def _watchdog() -> None:
+    """Tell systemd that the event loop turns, twice as often as it wants to hear it (sd_watchdog_enabled(3))."""
+    limit_us = os.environ.get("WATCHDOG_USEC", "")
+    while limit_us.isdecimal() and int(limit_us) > 0:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(int(limit_us) / 1e6 / 2)
 
 
 def main() -> int:

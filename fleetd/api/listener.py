@@ -72,7 +72,9 @@ class Listener:
                 raise ConfigError(f"server.listen: {place!r} is neither unix:/path nor host:port")
             return await loop.create_server(self._guarded(), host.strip("[]"), int(port))
         except OSError as error:
-            raise ConfigError(f"server.listen: cannot listen on {place}: {error.strerror or error}") from error
+            # The library's text repeats the address; the number says it all. Names that do not resolve have none.
+            text = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+            raise ConfigError(f"server.listen: cannot listen on {place}: {text}") from error
 
     def _guarded(self) -> Callable[[], asyncio.Protocol]:
         """Return what makes the protocol of each new connection of one address."""

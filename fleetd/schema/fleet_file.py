@@ -29,6 +29,7 @@ from fleetd.model.store_path import parse_store_path
 from fleetd.schema.problems import Duration, SizeText, Strict, read_table, seconds, size_of
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
+_HOST_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+={0,2}( .*)?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 
 
@@ -181,6 +182,10 @@ def _host(name: str, raw: _Host, flake: str | None, base: Path | None, problems:
         problems.append(f"{place}: not a host name (letters, digits and dashes, at most 63)")
     if raw.user.startswith("-") or any(str(a).startswith("-") for a in _addresses(name, raw)):
         problems.append(f"{place}: neither user nor address may begin with a dash")
+    if raw.host_key is not None and _HOST_KEY.fullmatch(raw.host_key) is None:
+        problems.append(
+            f"{place}.host_key: not a public key (a line of ssh-keyscan without the address: ssh-ed25519 AAAA…)"
+        )
     return Host(
         name=name,
         addresses=_addresses(name, raw),

@@ -92,7 +92,7 @@ class FleetReader:
 def _replace(path: Path, text: str) -> None:
     """Write a file whole or not at all, also through a power cut."""
     scratch = path.with_suffix(".tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with scratch.open("w") as file:
         file.write(text)
         file.flush()
