@@ -77,7 +77,9 @@ class _Log(Strict):
     format: Literal["console", "json"] = "console"
 
 
-class _File(Strict):
+class ConfigFile(Strict):
+    """The whole file: every key there is."""
+
     fleet: _Fleet = Field(default_factory=_Fleet)
     server: _Server = Field(default_factory=_Server)
     state: _State = Field(default_factory=_State)
@@ -139,10 +141,11 @@ def load(path: str | None, environment: Mapping[str, str] | None = None) -> Sett
     overrides = {name: value for name, value in env.items() if name.startswith("FLEETD_") and "__" in name}
     # A mistake may be in either, and the place inside is the same: both are named.
     shown = f"{place} (with {', '.join(sorted(overrides))})" if overrides else str(place)
-    return _settings(read_table(_File, _with_environment(table, overrides), shown), place.resolve().parent, shown)
+    # Not resolved: /etc/fleetd/config.toml may be a link into a store, where nothing else is.
+    return _settings(read_table(ConfigFile, _with_environment(table, overrides), shown), place.absolute().parent, shown)
 
 
-def _settings(raw: _File, base: Path, place: str) -> Settings:
+def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
     is_flake = raw.fleet.source == "flake"
     if is_flake and raw.fleet.ref is None:
         raise ConfigError(f'{place}: fleet.ref: needed with source = "flake": the flake whose output "fleet" is read')

@@ -47,6 +47,13 @@ def test_paths_are_relative_to_the_file(place: Path) -> None:
     assert settings.nix_key == "Zm9v\n"
 
 
+def test_a_link_s_own_place_counts(place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    target = tmp_path_factory.mktemp("store") / "config.toml"
+    target.write_text(SSH)
+    (place / "config.toml").symlink_to(target)
+    assert load(str(place / "config.toml"), {}).fleet_path == place / "fleet.toml"
+
+
 def test_a_fleet_may_be_an_output_of_a_flake(place: Path) -> None:
     settings = read(place, '[fleet]\nsource = "flake"\nref = "git+ssh://git@git.example.org/infra?ref=main"\n' + SSH)
     assert settings.fleet_path is None
