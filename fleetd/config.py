@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +20,26 @@ from fleetd.schema.problems import Duration, Strict, read_table, seconds
 DEFAULT_PATH = "/etc/fleetd/config.toml"
 
 
+AUTH: Mapping[str, tuple[str, ...]] = {
+    "gitlab": ("signature", "token"),
+    "github": ("signature",),
+    "gitea": ("signature",),
+    "forgejo": ("signature",),
+    "bearer": ("token",),
+    "standard": ("signature",),
+}
+"""How each sender of webhooks can prove itself; the first is meant where nothing is said."""
+
+FORGES = ("github", "gitea", "forgejo", "gitlab")
+"""Senders that report every branch: without a list of refs, each would be deployed."""
+
+_HOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_TOML_VALUE = re.compile(r"""[\[{"']""")
+"""How a value in the environment begins that is written as in TOML; any other is text as it stands."""
+
+
 class _Fleet(Strict):
-    source: Literal["file"] = "file"
+    source: Literal["file", "flake"] = "file"
     path: str = "fleet.toml"
     ref: str | None = None
 
@@ -45,7 +66,7 @@ class _Signing(Strict):
 
 class _Webhook(Strict):
     provider: Literal["gitlab", "github", "gitea", "forgejo", "bearer", "standard"]
-    auth: Literal["signature", "token"] = "signature"
+    auth: Literal["signature", "token"] | None = None
     secrets: list[str] = Field(min_length=1)
     refs: list[str] = Field(default_factory=list)
     policy: str = "default"
@@ -56,7 +77,9 @@ class _Log(Strict):
     format: Literal["console", "json"] = "console"
 
 
-class _File(Strict):
+class ConfigFile(Strict):
+    """The whole file: every key there is."""
+
     fleet: _Fleet = Field(default_factory=_Fleet)
     server: _Server = Field(default_factory=_Server)
     state: _State = Field(default_factory=_State)
@@ -81,9 +104,12 @@ class HookSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the daemon is told, with times in seconds and paths absolute."""
+    """Everything the daemon is told, with times in seconds and paths absolute.
 
-    fleet_path: Path
+    ``fleet_path`` is None where the fleet is described by an output of ``flake``.
+    """
+
+    fleet_path: Path | None
     flake: str | None
     listen: tuple[str, ...]
     state: Path
@@ -112,51 +138,109 @@ def load(path: str | None, environment: Mapping[str, str] | None = None) -> Sett
         raise ConfigError(f"{place}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ConfigError(f"{place}: {error}") from error
-    raw = read_table(_File, _with_environment(table, env), str(place))
-    base = place.resolve().parent
+    overrides = {name: value for name, value in env.items() if name.startswith("FLEETD_") and "__" in name}
+    # A mistake may be in either, and the place inside is the same: both are named.
+    shown = f"{place} (with {', '.join(sorted(overrides))})" if overrides else str(place)
+    # Not resolved: /etc/fleetd/config.toml may be a link into a store, where nothing else is.
+    return _settings(read_table(ConfigFile, _with_environment(table, overrides), shown), place.absolute().parent, shown)
+
+
+def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
+    is_flake = raw.fleet.source == "flake"
+    if is_flake and raw.fleet.ref is None:
+        raise ConfigError(f'{place}: fleet.ref: needed with source = "flake": the flake whose output "fleet" is read')
+    nix_key = raw.signing.nix_key
     return Settings(
-        fleet_path=base / raw.fleet.path,
-        flake=raw.fleet.ref,
+        fleet_path=None if is_flake else base / raw.fleet.path,
+        flake=_flake(raw.fleet.ref, base),
         listen=tuple(raw.server.listen),
         state=base / raw.state.directory,
-        identity=_file(base / raw.ssh.identity, f"{place}: ssh.identity"),
-        known_hosts=_file(base / raw.ssh.known_hosts, f"{place}: ssh.known_hosts") if raw.ssh.known_hosts else None,
+        identity=_file(base, raw.ssh.identity, f"{place}: ssh.identity"),
+        known_hosts=_file(base, raw.ssh.known_hosts, f"{place}: ssh.known_hosts") if raw.ssh.known_hosts else None,
         connect_timeout_s=seconds(raw.ssh.connect_timeout),
         login_timeout_s=seconds(raw.ssh.login_timeout),
         order_timeout_s=seconds(raw.ssh.order_timeout),
-        nix_key=_file(base / raw.signing.nix_key, f"{place}: signing.nix_key").read_text()
-        if raw.signing.nix_key
-        else None,
-        hooks=tuple(_hook(name, hook, base, str(place)) for name, hook in raw.webhooks.items()),
+        nix_key=_content(base, nix_key, f"{place}: signing.nix_key").decode() if nix_key else None,
+        hooks=tuple(_hook(name, hook, base, f"{place}: webhooks.{name}") for name, hook in raw.webhooks.items()),
         log_format=raw.log.format,
     )
 
 
+def _flake(ref: str | None, base: Path) -> str | None:
+    """Return a flake reference; one that is a relative path is relative to the configuration file, not to a shell."""
+    if ref is None or not ref.startswith("."):
+        return ref
+    path, mark, rest = ref.partition("?")
+    return f"{(base / path).resolve()}{mark}{rest}"
+
+
 def _hook(name: str, raw: _Webhook, base: Path, place: str) -> HookSettings:
-    secrets = []
-    for index, secret in enumerate(raw.secrets):
-        content = _file(base / secret, f"{place}: webhooks.{name}.secrets.{index}").read_bytes().strip()
-        if not content:
-            raise ConfigError(f"{place}: webhooks.{name}.secrets.{index}: {secret} is empty")
-        secrets.append(content)
-    return HookSettings(name, raw.provider, raw.auth, tuple(secrets), tuple(raw.refs), raw.policy, raw.on)
+    if _HOOK_NAME.fullmatch(name) is None:
+        raise ConfigError(f"{place}: not the name of a hook (letters, digits, dots, dashes; it is part of a URL)")
+    allowed = AUTH[raw.provider]
+    auth = raw.auth or allowed[0]
+    if auth not in allowed:
+        raise ConfigError(f"{place}.auth: {raw.provider} has no {auth!r} (write: {' or '.join(allowed)})")
+    if raw.provider in FORGES and not raw.refs:
+        raise ConfigError(f'{place}.refs: needed with {raw.provider}: which refs are deployed, as "refs/heads/main"')
+    for ref in raw.refs:
+        if not ref.startswith("refs/"):
+            raise ConfigError(f'{place}.refs: {ref!r} is no whole ref (write: "refs/heads/{ref}")')
+    secrets = tuple(
+        _secret(raw.provider, auth, _content(base, secret, f"{place}.secrets.{index}"), f"{place}.secrets.{index}")
+        for index, secret in enumerate(raw.secrets)
+    )
+    return HookSettings(name, raw.provider, auth, secrets, tuple(raw.refs), raw.policy, raw.on)
 
 
-def _text(base: Path, name: str | None, place: str) -> str | None:
-    return None if name is None else _file(base / name, place).read_text()
+def _secret(provider: str, auth: str, content: bytes, place: str) -> bytes:
+    """Return a usable secret; one that can never sign anything is a mistake, and not a door that stays shut."""
+    secret = content.strip()
+    if not secret:
+        raise ConfigError(f"{place}: the file is empty")
+    if provider in ("standard", "gitlab") and auth == "signature":
+        try:
+            base64.b64decode(secret.removeprefix(b"whsec_"), validate=True)
+        except binascii.Error as error:
+            raise ConfigError(f"{place}: a signing secret is whsec_ and base64 ({error})") from error
+    return secret
 
 
-def _file(path: Path, place: str) -> Path:
-    if not path.is_file():
-        raise ConfigError(f"{place}: {path} is not there")
-    return path
+def _file(base: Path, name: str, place: str) -> Path:
+    """Return the whole path of a file that is there and can be read. Raises ConfigError."""
+    path = base / name
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ConfigError(f"{place}: {path} cannot be read: {error.strerror}") from error
 
 
-def _with_environment(table: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
-    """Lay ``FLEETD_SECTION__KEY`` over the file; values are text."""
-    merged = {name: dict(section) if isinstance(section, dict) else section for name, section in table.items()}
-    for name, value in env.items():
-        section, two, key = name.removeprefix("FLEETD_").partition("__")
-        if name.startswith("FLEETD_") and two and isinstance(merged.setdefault(section.lower(), {}), dict):
-            merged[section.lower()][key.lower()] = value
+def _content(base: Path, name: str, place: str) -> bytes:
+    return _file(base, name, place).read_bytes()
+
+
+def _with_environment(table: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Lay ``FLEETD_SECTION__KEY`` over the file. Raises ConfigError."""
+    merged = dict(table)
+    for name, text in overrides.items():
+        _put(merged, name.removeprefix("FLEETD_").lower().split("__"), _value(name, text))
     return merged
+
+
+def _put(table: dict[str, Any], words: Sequence[str], value: object) -> None:
+    for word in words[:-1]:
+        inner = table.get(word, {})
+        # What is no table in the file is left for the schema to complain of.
+        table[word] = dict(inner) if isinstance(inner, Mapping) else {}
+        table = table[word]
+    table[words[-1]] = value
+
+
+def _value(name: str, text: str) -> object:
+    if _TOML_VALUE.match(text) is None:
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except ValueError as error:
+        raise ConfigError(f"${name}: begins like a list, table or text of TOML, and is none: {error}") from error

@@ -5,29 +5,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import structlog
 import uvloop
-from aiohttp import web
 
 from fleetd import __version__, log
 from fleetd.api.app import Api, HookSpec
-from fleetd.api.auth import GROUP, Tokens
+from fleetd.api.listener import Listener
+from fleetd.api.tokens import Tokens
 from fleetd.clock import SystemClock
 from fleetd.config import Settings, load
 from fleetd.controller.intake import Intake
 from fleetd.controller.loop import Controller
-from fleetd.errors import ConfigError, FleetdError
+from fleetd.errors import FleetdError
 from fleetd.executor.executor import Executor, push_root
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import Sources
 from fleetd.host.connection import SshIdentity
+from fleetd.host.identity import check_private_key
 from fleetd.host.port import SshHosts
 from fleetd.journal.sqlite import SqliteJournal
 from fleetd.model.fleet import Host
@@ -39,9 +38,16 @@ from fleetd.probes.rounds import Probes
 from fleetd.push.pusher import ServePusher
 from fleetd.rollout.decision import Capacity, Extend
 from fleetd.rollout.states import Trial
-from fleetd.sources.file import FileFleetSource
+from fleetd.sources.file import FleetFile
+from fleetd.sources.flake import FlakeFleet
+from fleetd.sources.reader import FleetReader, TableSource
 
 LAST_EXTEND_TIMEOUT_S = 15.0
+
+BROKEN_FLEET = "the fleet is broken: the last good one serves, and nothing new starts until it is mended"
+
+FLEET_TIMEOUT_S = 120.0
+"""For a flake's plain data; most of it is fetching the flake."""
 
 
 class Daemon:
@@ -50,6 +56,7 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock = SystemClock()
+        check_private_key(settings.identity, "ssh.identity")
         identity = SshIdentity(
             client_keys=(str(settings.identity),),
             known_hosts=str(settings.known_hosts) if settings.known_hosts else None,
@@ -75,7 +82,7 @@ class Daemon:
         self.controller = Controller(clock=self.clock, journal=self.journal, executor=self.executor)
         self.intake = Intake(
             controller=self.controller,
-            source=FileFleetSource(settings.fleet_path, contact_s=settings.contact_s, flake=settings.flake),
+            source=fleet_source(settings, builder),
             builder=builder,
             store=store,
             on_host=on_host,
@@ -92,14 +99,19 @@ class Daemon:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; leaves trials to their guards with one last extend."""
         logger = structlog.get_logger()
-        await self.intake.reload()
+        # The journal first: the state directory is this process's own from here on.
         await self.controller.start()
-        runner = await self._serve()
+        await self.intake.start()
+        if self.intake.fleet_problem:
+            logger.error(BROKEN_FLEET, problem=self.intake.fleet_problem)
+        listener = await self._serve()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         loop = asyncio.create_task(self.controller.run(), name="controller")
         stopper = asyncio.create_task(stop.wait(), name="stop")
+        watchdog = asyncio.create_task(_watchdog(), name="watchdog")
+        reloader = asyncio.create_task(self._reload_when_asked(), name="reload")
         notify("READY=1")
         logger.info("started", version=__version__, term=self.controller.world.term, listen=self.settings.listen)
         try:
@@ -108,16 +120,29 @@ class Daemon:
                 loop.result()
         finally:
             notify("STOPPING=1")
-            stopper.cancel()
-            loop.cancel()
-            await asyncio.gather(loop, stopper, return_exceptions=True)
-            await runner.cleanup()
+            tasks = (loop, stopper, reloader, watchdog)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await listener.close()
             await self._last_extend()
             await self.executor.close()
             await self.probes.close()
             await self.hosts.close()
             await self.journal.close()
             logger.info("stopped")
+
+    async def _reload_when_asked(self) -> None:
+        """Read the fleet anew on SIGHUP, so that hosts in trial are found at an address that was edited."""
+        asked, logger = asyncio.Event(), structlog.get_logger()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+        while await asked.wait():
+            asked.clear()
+            try:
+                fleet = await self.intake.reload()
+                logger.info("the fleet was read anew", hosts=len(fleet.hosts))
+            except FleetdError as error:
+                logger.error(BROKEN_FLEET, problem=str(error))
 
     async def _last_extend(self) -> None:
         """Give a restart the whole of the silence that a trial survives."""
@@ -129,55 +154,30 @@ class Daemon:
                     self.executor.ask(Extend(name, host, task.attempt, task.direction, fence), rollout.header.spec)
         await self.executor.settle(LAST_EXTEND_TIMEOUT_S)
 
-    async def _serve(self) -> web.AppRunner:
+    async def _serve(self) -> Listener:
         hooks = {
             hook.name: HookSpec(hook.provider, hook.auth, hook.secrets, hook.refs, hook.policy, hook.on)
             for hook in self.settings.hooks
         }
         api = Api(self.intake, self.journal, Tokens(self.settings.state), hooks)
-        runner = web.AppRunner(api.application(), access_log=None, keepalive_timeout=75)
-        await runner.setup()
-        for place in self.settings.listen:
-            await listen(runner, place)
-        return runner
+        listener = Listener(api.application())
+        await listener.open(self.settings.listen)
+        return listener
 
 
-async def listen(runner: web.AppRunner, place: str) -> None:
-    """Listen on ``unix:/path`` or ``host:port``. Raises ConfigError."""
-    if place.startswith("unix:"):
-        path = Path(place.removeprefix("unix:"))
-        _make_room(path)
-        await web.UnixSite(runner, str(path)).start()
-        _share(path)
-        return
-    host, _, port = place.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"server.listen: {place!r} is neither unix:/path nor host:port")
-    await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+def fleet_source(settings: Settings, builder: NixBuilder, *, keep: bool = True) -> FleetReader:
+    """Return where the fleet is described; ``keep``: remember the last good one in the state directory."""
 
+    async def evaluate(installable: str) -> str:
+        return await builder.data(installable, timeout_s=FLEET_TIMEOUT_S)
 
-def _make_room(path: Path) -> None:
-    """Remove a socket that a crash left. Raises ConfigError when somebody answers there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        if _answers(path):
-            raise ConfigError(f"something listens on {path} already")
-        path.unlink()
-
-
-def _share(path: Path) -> None:
-    path.chmod(0o660)
-    with suppress(LookupError, PermissionError):
-        shutil.chown(path, group=GROUP)
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
+    table: TableSource
+    if settings.fleet_path is not None:
+        table = FleetFile(settings.fleet_path)
+    else:
+        table = FlakeFleet(settings.flake or "", evaluate)
+    kept = settings.state / "fleet.json" if keep else None
+    return FleetReader(table, contact_s=settings.contact_s, flake=settings.flake, keep=kept)
 
 
 def notify(state: str) -> None:
@@ -188,6 +188,14 @@ def notify(state: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, suppress(OSError):
         channel.connect("\0" + address[1:] if address.startswith("@") else address)
         channel.sendall(state.encode())
+
+
+async def _watchdog() -> None:
+    """Tell systemd that the event loop turns, twice as often as it wants to hear it (sd_watchdog_enabled(3))."""
+    limit_us = os.environ.get("WATCHDOG_USEC", "")
+    while limit_us.isdecimal() and int(limit_us) > 0:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(int(limit_us) / 1e6 / 2)
 
 
 def main() -> int:

@@ -198,10 +198,14 @@ class Probe(Protocol):
 
 
 class FleetSource(Protocol):
-    """Where the fleet file is."""
+    """Where the fleet is described: a file, a flake."""
 
     async def load(self) -> Fleet:
-        """Read it anew. Raises ConfigError with every mistake and its place."""
+        """Read it anew. Raises ConfigError with every mistake and its place, SourceError when it does not evaluate."""
+        ...
+
+    async def last_good(self) -> Fleet | None:
+        """Return the last fleet that was good, for a start with a broken one; None when none is kept."""
         ...
 
 

@@ -96,10 +96,11 @@ class Api:
         return web.json_response(await self._control.fleet())
 
     async def _hosts(self, request: web.Request) -> web.Response:
-        found = await self._control.hosts(request.query.get("on", ""))
-        state = request.query.get("state")
-        shown = [host for host in found if state is None or host["state"] == state]
-        return web.json_response({"hosts": shown, "next": None})
+        query = request.query
+        found = await self._control.hosts(
+            query.get("on", ""), state=query.get("state"), after=query.get("cursor"), limit=PAGE
+        )
+        return web.json_response({"hosts": list(found), "next": found[-1]["name"] if len(found) == PAGE else None})
 
     async def _host(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]

@@ -58,7 +58,7 @@ class Tokens:
             "created_at": now,
             "expires_at": None if expires_s is None else now + expires_s,
         }
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
             self._write([*self._read(), entry])
         return token

@@ -120,7 +120,7 @@ def abort(rollout: str, reason: Reason = "") -> None:
 def status() -> None:
     """Show the newest rollouts and every host in trouble."""
     rollouts = client().get("/v1/rollouts")["rollouts"][:5]
-    hosts = client().get("/v1/hosts")["hosts"]
+    hosts = list(client().pages("/v1/hosts", "hosts"))
     trouble = [host for host in hosts if host["contact"] != "ok" or host["drifted"]]
     lines = [rollout_line(rollout) for rollout in rollouts] or ["no rollouts yet"]
     lines.append(f"{len(hosts)} hosts, {len(trouble)} need a look")
@@ -130,8 +130,8 @@ def status() -> None:
 @app.command()
 def hosts(on: On = "") -> None:
     """Show hosts as they are now."""
-    document = client().get(f"/v1/hosts?on={_quoted(on)}")
-    show(document, [observed_line(host) for host in document["hosts"]])
+    found = list(client().pages(f"/v1/hosts?on={_quoted(on)}", "hosts"))
+    show({"hosts": found}, [observed_line(host) for host in found])
 
 
 @app.command()
@@ -170,11 +170,15 @@ def events(after: Annotated[int, typer.Option(min=0, help="Only those after this
 @app.command()
 def check(config: Annotated[str | None, typer.Option(help="The daemon's configuration file.")] = None) -> None:
     """Read the configuration and the fleet file, without a daemon, and tell every mistake."""
+    import asyncio
+
     from fleetd.config import load
-    from fleetd.sources.file import FileFleetSource
+    from fleetd.daemon import fleet_source
+    from fleetd.nix.builder import NixBuilder
 
     settings = load(config)
-    fleet = FileFleetSource(settings.fleet_path, contact_s=settings.contact_s, flake=settings.flake).read()
+    source = fleet_source(settings, NixBuilder(settings.state), keep=False)
+    fleet = asyncio.run(source.load())
     show({"hosts": len(fleet.hosts)}, [f"{len(fleet.hosts)} hosts, {len(fleet.checks)} checks: all good"])
 
 

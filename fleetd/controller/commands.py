@@ -121,8 +121,13 @@ class Control(Protocol):
         """Return the fleet as read: hosts with tags and domains, policies by name, checks."""
         ...
 
-    async def hosts(self, on: str) -> Sequence[Document]:
-        """Return what is known of the selected hosts (empty: all): what was observed and when, and what is owed."""
+    async def hosts(
+        self, on: str, *, state: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> Sequence[Document]:
+        """Return what is known of the selected hosts (empty: all), by name: what was observed and when, what is owed.
+
+        ``after`` is the name at which the last page ended; only the hosts of the page are asked.
+        """
         ...
 
     def problems(self) -> Sequence[str]:

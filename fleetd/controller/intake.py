@@ -1,10 +1,9 @@
-"""From a request to a frozen rollout: names resolved, waves laid out, everything refused that cannot be."""
+"""``Control`` for everybody outside: requests become frozen rollouts, and what is known becomes documents."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fleetd.controller.commands import (
@@ -18,23 +17,27 @@ from fleetd.controller.commands import (
     SubmitRollout,
 )
 from fleetd.controller.loop import Controller
-from fleetd.errors import FleetdError, NotFoundError, RefusedError, UsageError
+from fleetd.controller.resolve import Asked, deploy_of, selected, specify
+from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError
 from fleetd.executor.on_host import OnHost
 from fleetd.model.duration import format_duration
-from fleetd.model.fleet import Fleet, Host, Installable, Prebuilt, ToplevelSource
+from fleetd.model.fleet import Fleet, Prebuilt, ToplevelSource
 from fleetd.model.goal import Goal
-from fleetd.model.policy import STOP_SWITCH_S, Policy, slowest_proof_s
+from fleetd.model.policy import STOP_SWITCH_S, slowest_proof_s
 from fleetd.model.selector import EVERY, select
-from fleetd.model.store_path import StorePath, parse_store_path
+from fleetd.model.store_path import StorePath
 from fleetd.ports import Builder, Clock, FleetSource, Store
 from fleetd.rollout.documents import instant, record_document
-from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec, Wave
+from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec
 from fleetd.rollout.states import Committed, LiveState, shown
 
-COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 PLAN_TIMEOUT_S = 1800.0
 OBSERVE_TIMEOUT_S = 20.0
 OBSERVE_AT_ONCE = 50
+"""Over all requests together: asking for hosts is open to every reader, and each answer costs a login."""
+
+FRESH_S = 2.0
+"""Facts this young are shown as they are: a page that is asked for again and again costs no more logins."""
 
 
 class Intake:
@@ -58,13 +61,37 @@ class Intake:
         self._on_host = on_host
         self._clock = clock
         self._contact_s = contact_s
+        self._reloading = asyncio.Lock()
+        self._observing = asyncio.Semaphore(OBSERVE_AT_ONCE)
         self._seen_contact: dict[str, str] = {}
         self.current: Fleet = Fleet({})
+        self.fleet_problem = ""
+        """What is wrong with the fleet file, when it was read last; ``current`` is then an older one."""
+
+    async def start(self) -> None:
+        """Read the fleet, or the last good one when it is broken now: hosts in trial must not wait for an editor.
+
+        Raises ConfigError, SourceError when there is no last good one.
+        """
+        try:
+            await self.reload()
+        except (ConfigError, SourceError):
+            kept = await self._source.last_good()
+            if kept is None:
+                raise
+            self.current = kept
 
     async def reload(self) -> Fleet:
-        """Read the fleet anew; addresses, users and keys are live from here on. Raises ConfigError."""
-        self.current = await self._source.load()
-        return self.current
+        """Read the fleet anew; addresses, users and keys are live from here on. Raises ConfigError, SourceError."""
+        # One at a time: what was read later must not be replaced by what was read before it.
+        async with self._reloading:
+            try:
+                self.current = await self._source.load()
+            except (ConfigError, SourceError) as error:
+                self.fleet_problem = str(error)
+                raise
+            self.fleet_problem = ""
+            return self.current
 
     async def submit(self, command: Command) -> Accepted:
         """Return once the command is durable."""
@@ -88,119 +115,35 @@ class Intake:
 
     async def _spec(self, request: SubmitRollout) -> RolloutSpec:
         fleet = await self.reload()
-        if not request.goal.is_carried_out:
-            raise UsageError(f"goal {request.goal.value!r} is not carried out by this release; use switch")
-        policy = fleet.policies.get(request.policy)
-        if policy is None:
-            raise UsageError(f"no policy {request.policy!r} (there are: {', '.join(sorted(fleet.policies))})")
-        names = self._hosts_of(fleet, request)
-        flake = self._flake(fleet, request, names)
-        sources = {name: self._source_of(fleet.hosts[name], request, fleet, flake) for name in names}
-        for name, source in sources.items():
-            if isinstance(source, Prebuilt):
-                await self._store.check_toplevel(source.toplevel, fleet.hosts[name])
-        locks = any(
-            isinstance(s, Installable) and flake is not None and s.text.startswith(f"{flake}#")
-            for s in sources.values()
-        )
-        shown_revision = request.revision or flake or "prebuilt toplevels"
-        return self._make(fleet, policy, names, sources, request, shown_revision, flake if locks else None)
-
-    def _hosts_of(self, fleet: Fleet, request: SubmitRollout) -> tuple[str, ...]:
-        unknown = sorted(set(request.toplevels) - set(fleet.hosts))
-        if unknown:
-            raise UsageError(f"toplevel for {unknown[0]!r}, which is not in the fleet")
-        if request.on:
-            return select(fleet, request.on)
-        return tuple(name for name in fleet.hosts if name in request.toplevels) or tuple(fleet.hosts)
-
-    def _flake(self, fleet: Fleet, request: SubmitRollout, names: Sequence[str]) -> str | None:
-        if request.revision is None:
-            return fleet.flake
-        if COMMIT.fullmatch(request.revision) is not None:
-            if fleet.flake is None:
-                raise UsageError("a commit needs a configured flake ([fleet] ref) to be a commit of")
-            joint = "&" if "?" in fleet.flake else "?"
-            return f"{fleet.flake}{joint}rev={request.revision}"
-        if request.revision.startswith("-"):
-            raise UsageError(f"{request.revision!r} is not a revision")
-        return request.revision
-
-    def _source_of(self, host: Host, request: SubmitRollout, fleet: Fleet, flake: str | None) -> ToplevelSource:
-        given = request.toplevels.get(host.name)
-        if given is not None:
-            return Prebuilt(parse_store_path(given))
-        attribute = f"#nixosConfigurations.{host.name}.config.system.build.toplevel"
-        configured = host.source
-        of_fleet = isinstance(configured, Installable) and fleet.flake is not None
-        if flake is not None and (
-            configured is None or (of_fleet and configured == Installable(f"{fleet.flake}{attribute}"))
-        ):
-            return Installable(flake + attribute)
-        if configured is None:
-            raise UsageError(f"{host.name}: nothing says what to deploy there (toplevel, installable, file or flake)")
-        return configured
-
-    def _make(
-        self,
-        fleet: Fleet,
-        policy: Policy,
-        names: Sequence[str],
-        sources: Mapping[str, ToplevelSource],
-        request: SubmitRollout,
-        revision: str,
-        flake: str | None,
-        kind: Kind = Kind.DEPLOY,
-    ) -> RolloutSpec:
-        checks_on = {check.name: set(select(fleet, check.on)) for check in fleet.checks}
-        plans = tuple(
-            HostPlan(
-                name=name,
-                source=sources[name],
-                domain=fleet.hosts[name].domain,
-                depends_on=fleet.hosts[name].depends_on,
-                checks=tuple(check.name for check in fleet.checks if name in checks_on[check.name]),
-            )
-            for name in names
-        )
-        used = {check for plan in plans for check in plan.checks}
-        return RolloutSpec(
-            id="",
-            kind=kind,
-            revision=revision,
-            flake=flake,
-            on=request.on or EVERY,
-            goal=request.goal,
-            policy=policy,
-            checks=tuple(check for check in fleet.checks if check.name in used),
-            hosts=plans,
-            waves=lay_out(fleet, policy, names),
-            requested_by=request.requested_by,
-            reason=request.reason,
-            contact_s=self._contact_s,
-            key=request.key.name if request.key else None,
-            request=request.key.digest if request.key else "",
-        )
+        spec = deploy_of(fleet, request, self._contact_s)
+        for plan in spec.hosts:
+            if isinstance(plan.source, Prebuilt):
+                await self._store.check_toplevel(plan.source.toplevel, fleet.hosts[plan.name])
+        return spec
 
     async def _rollback_spec(self, request: RollBackHosts) -> RolloutSpec:
         """A rollback by a person's word: one wave, no soak, to last good or to what an earlier rollout left."""
         fleet = await self.reload()
-        names = select(fleet, request.on or EVERY)
         targets: dict[str, ToplevelSource] = {}
-        for name in names:
+        for name in selected(fleet, request.on or EVERY):
             target = self._target(name, request.to)
             if target is not None:
                 targets[name] = Prebuilt(target)
         if not targets:
             raise RefusedError("no selected host has an earlier system that fleetd knows to have been good")
-        chosen = [name for name in names if name in targets]
         policy = fleet.policies["default"]
         quick = replace(policy, waves=(), max_parallel=policy.rollback_max_parallel)
-        as_submit = SubmitRollout(
-            request.requested_by, request.key, None, {}, request.on, policy.name, Goal.SWITCH, request.reason
+        asked = Asked(
+            kind=Kind.ROLLBACK,
+            revision=f"what {request.to} left" if request.to else "last good",
+            flake=None,
+            on=request.on or EVERY,
+            goal=Goal.SWITCH,
+            requested_by=request.requested_by,
+            reason=request.reason,
+            key=request.key,
         )
-        revision = f"what {request.to} left" if request.to else "last good"
-        return self._make(fleet, quick, chosen, targets, as_submit, revision, None, Kind.ROLLBACK)
+        return specify(fleet, quick, targets, asked, self._contact_s)
 
     def _target(self, host: str, to: str | None) -> StorePath | None:
         world = self._controller.world
@@ -276,16 +219,20 @@ class Intake:
             ],
             "policies": sorted(fleet.policies),
             "checks": [{"name": check.name, "on": check.on} for check in fleet.checks],
+            "problem": self.fleet_problem,
         }
 
-    async def hosts(self, on: str) -> Sequence[Document]:
-        """Return what is known of the selected hosts, asking those that were not heard of for a while."""
+    async def hosts(
+        self, on: str, *, state: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> Sequence[Document]:
+        """Return what is known of the selected hosts, asking those of the page that were not heard of just now."""
         fleet = self.current if self.current.hosts else await self.reload()
-        names = select(fleet, on or EVERY)
-        limit = asyncio.Semaphore(OBSERVE_AT_ONCE)
+        names = sorted(select(fleet, on or EVERY))
+        names = [name for name in names if after is None or name > after]
+        names = [name for name in names if state is None or self._state(name) == state][:limit]
 
         async def observe(name: str) -> None:
-            async with limit:
+            async with self._observing:
                 try:
                     await self._on_host.facts(fleet.hosts[name], timeout_s=OBSERVE_TIMEOUT_S)
                     self._seen_contact[name] = "ok"
@@ -293,7 +240,7 @@ class Intake:
                     self._seen_contact[name] = f"{error.kind}: {error}"
 
         # A host whose switch is under way is left alone: a login that comes and goes can end its switch.
-        idle = [name for name in names if not self._is_switching(name)]
+        idle = [name for name in names if not self._is_switching(name) and not self._is_fresh(name)]
         await asyncio.gather(*(observe(name) for name in idle))
         return [self._host_document(name) for name in names]
 
@@ -301,11 +248,20 @@ class Intake:
         active = self._controller.world.active()
         return any(isinstance(rollout.hosts.get(name), LiveState) for _id, rollout in active)
 
+    def _is_fresh(self, name: str) -> bool:
+        newest = self._on_host.newest_facts(name)
+        is_well = self._seen_contact.get(name) == "ok"
+        return is_well and newest is not None and self._clock.now() - newest[1] < FRESH_S
+
+    def _state(self, name: str) -> str:
+        world = self._controller.world
+        owner = world.owner(name)
+        return shown(world.rollouts[owner].hosts[name]) if owner is not None else "idle"
+
     def _host_document(self, name: str) -> Document:
         world = self._controller.world
         record, newest = world.record(name), self._on_host.newest_facts(name)
         owner = world.owner(name)
-        state = shown(world.rollouts[owner].hosts[name]) if owner is not None else "idle"
         facts, at = newest if newest is not None else (None, None)
         drifted = facts is not None and record.left is not None and facts.current != record.left and owner is None
         return {
@@ -316,7 +272,7 @@ class Intake:
             "booted": facts.booted if facts else None,
             "profile": facts.profile if facts else None,
             "boot_default": facts.boot_default if facts else None,
-            "state": state,
+            "state": self._state(name),
             "contact": self._seen_contact.get(name, "never"),
             "drifted": drifted,
             "needs_reboot": facts.needs_reboot if facts else None,
@@ -328,22 +284,3 @@ class Intake:
     def problems(self) -> Sequence[str]:
         """Return why the controller is not ready."""
         return [] if self._controller.started else ["the journal is being read"]
-
-
-def lay_out(fleet: Fleet, policy: Policy, names: Sequence[str]) -> tuple[Wave, ...]:
-    """Return the waves: sizes round up, domain by domain, and whatever is left is the last one."""
-    domains = list(dict.fromkeys(fleet.hosts[name].domain for name in names))
-    left = sorted(names, key=lambda name: domains.index(fleet.hosts[name].domain))
-    waves: list[Wave] = []
-    for wave in policy.waves:
-        if wave.on:
-            wanted = set(select(fleet, wave.on))
-            chosen = [name for name in left if name in wanted]
-        else:
-            chosen = left[: wave.size.rounded_up(len(names))]
-        left = [name for name in left if name not in chosen]
-        if chosen:
-            waves.append(Wave(wave.name, tuple(chosen), wave.soak_s))
-    if left:
-        waves.append(Wave("rest", tuple(left)))
-    return tuple(waves)

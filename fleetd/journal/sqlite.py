@@ -46,7 +46,7 @@ class SqliteJournal:
         return await self._on(self._writer, self._open)
 
     def _open(self) -> int:
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _own(self._directory / LOCK)
         engine = create_engine(f"sqlite:///{self._directory / FILE}")
         event.listen(engine, "connect", _pragmas)
@@ -191,7 +191,12 @@ class SqliteJournal:
     async def _on(self, pool: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, work)
-        except (SQLAlchemyError, OSError, ValueError) as error:
+        except SQLAlchemyError as error:
+            # SQLite's own words, without the link that the library adds to them.
+            raise JournalError(f"{self._place()}: {getattr(error, 'orig', None) or error}") from error
+        except OSError as error:
+            raise JournalError(f"{error.filename or self._place()}: {error.strerror}") from error
+        except ValueError as error:
             raise JournalError(f"{self._place()}: {error}") from error
 
     def _connect(self) -> Connection:

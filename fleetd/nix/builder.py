@@ -58,6 +58,10 @@ class NixBuilder:
             raise SourceError(f"{name}: {shown} gave {derivation[:200]!r}, which is not one derivation")
         return path
 
+    async def data(self, installable: str, *, timeout_s: float) -> str:
+        """Return a flake output that is plain data, as JSON text. Raises SourceError in Nix's words."""
+        return await self._nix(commands.evaluate_data(installable), f"{installable} does not evaluate", timeout_s)
+
     async def _keep_derivation(self, derivation: StorePath, root: str, timeout_s: float) -> bool:
         """Say whether it could be kept alive; it cannot when it was collected since it was evaluated."""
         link = await self._place(root)

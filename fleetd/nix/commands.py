@@ -22,6 +22,11 @@ def evaluate_flake(installable: str) -> list[str]:
     return ["nix", *FEATURES, "eval", "--raw", *FLAKE_FLAGS, "--", f"{installable}.drvPath"]
 
 
+def evaluate_data(installable: str) -> list[str]:
+    """Return the command that prints a flake output, plain data, as JSON."""
+    return ["nix", *FEATURES, "eval", "--json", *FLAKE_FLAGS, "--", installable]
+
+
 def evaluate_file(file: str, attribute: str) -> list[str]:
     """Return the command that prints the derivation of an attribute in a file."""
     # Without "./" a name that begins with a dash would be an option; the attribute is an option's value anyway.

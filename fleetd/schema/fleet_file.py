@@ -1,9 +1,10 @@
-"""The fleet file: hosts, checks and policies, as in the README. Every mistake is told at once, with its place."""
+"""The fleet file: hosts, checks and policies. Every mistake is told at once, with its place."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -28,6 +29,7 @@ from fleetd.model.store_path import parse_store_path
 from fleetd.schema.problems import Duration, SizeText, Strict, read_table, seconds, size_of
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
+_HOST_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+={0,2}( .*)?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 
 
@@ -135,7 +137,9 @@ class _File(Strict):
     hooks: list[dict[str, Any]] = Field(default_factory=list)
 
 
-def parse_fleet(table: Mapping[str, Any], *, file: str, flake: str | None, contact_s: float) -> Fleet:
+def parse_fleet(
+    table: Mapping[str, Any], *, file: str, flake: str | None, contact_s: float, base: Path | None = None
+) -> Fleet:
     """Return the fleet that a file describes.
 
     Args:
@@ -143,6 +147,7 @@ def parse_fleet(table: Mapping[str, Any], *, file: str, flake: str | None, conta
         file: its name, for messages.
         flake: the configured flake, where hosts without a source of their own are looked up.
         contact_s: n of the timing inequalities, one fresh contact.
+        base: what a host's relative ``file`` is relative to; None where only an absolute one makes sense.
 
     Raises:
         ConfigError: one line for each mistake.
@@ -157,7 +162,7 @@ def parse_fleet(table: Mapping[str, Any], *, file: str, flake: str | None, conta
     problems: list[str] = []
     policies = {"default": _Policy.model_validate({})} | raw.policies
     fleet = Fleet(
-        hosts={name: _host(name, host, flake, problems) for name, host in raw.hosts.items()},
+        hosts={name: _host(name, host, flake, base, problems) for name, host in raw.hosts.items()},
         checks=tuple(_check(index, check, problems) for index, check in enumerate(raw.checks)),
         policies={name: _policy(name, policy, problems) for name, policy in policies.items()},
         flake=flake,
@@ -171,12 +176,16 @@ def parse_fleet(table: Mapping[str, Any], *, file: str, flake: str | None, conta
     return fleet
 
 
-def _host(name: str, raw: _Host, flake: str | None, problems: list[str]) -> Host:
+def _host(name: str, raw: _Host, flake: str | None, base: Path | None, problems: list[str]) -> Host:
     place = f"hosts.{name}"
     if _HOST_NAME.fullmatch(name) is None:
         problems.append(f"{place}: not a host name (letters, digits and dashes, at most 63)")
     if raw.user.startswith("-") or any(str(a).startswith("-") for a in _addresses(name, raw)):
         problems.append(f"{place}: neither user nor address may begin with a dash")
+    if raw.host_key is not None and _HOST_KEY.fullmatch(raw.host_key) is None:
+        problems.append(
+            f"{place}.host_key: not a public key (a line of ssh-keyscan without the address: ssh-ed25519 AAAA…)"
+        )
     return Host(
         name=name,
         addresses=_addresses(name, raw),
@@ -193,7 +202,7 @@ def _host(name: str, raw: _Host, flake: str | None, problems: list[str]) -> Host
         unattended_boot=raw.unattended_boot,
         ignore_units=tuple(raw.ignore_units),
         substitute=raw.substitute,
-        source=_source(name, raw, flake, problems),
+        source=_source(name, raw, flake, base, problems),
     )
 
 
@@ -203,7 +212,7 @@ def _addresses(name: str, raw: _Host) -> tuple[str, ...]:
     return (raw.address,) if isinstance(raw.address, str) else tuple(raw.address) or (name,)
 
 
-def _source(name: str, raw: _Host, flake: str | None, problems: list[str]) -> ToplevelSource | None:
+def _source(name: str, raw: _Host, flake: str | None, base: Path | None, problems: list[str]) -> ToplevelSource | None:
     given = [word for word in ("installable", "file", "toplevel") if getattr(raw, word) is not None]
     if len(given) > 1:
         problems.append(f"hosts.{name}: {' and '.join(given)} exclude each other")
@@ -216,7 +225,9 @@ def _source(name: str, raw: _Host, flake: str | None, problems: list[str]) -> To
             problems.append(f"hosts.{name}.toplevel: {error}")
             return None
     if raw.file is not None and raw.attr is not None:
-        return FileAttribute(raw.file, raw.attr)
+        if base is None and not Path(raw.file).is_absolute():
+            problems.append(f"hosts.{name}.file: {raw.file!r} must be absolute here: it is relative to no file")
+        return FileAttribute(str((base or Path("/")) / raw.file), raw.attr)
     if raw.installable is not None:
         return Installable(raw.installable)
     if flake is not None:

@@ -1,58 +1,65 @@
-"""The fleet from a file: TOML, or JSON."""
+"""A fleet file as a table: TOML, JSON or YAML, told apart by the name's ending."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import tomllib
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 from fleetd.errors import ConfigError
-from fleetd.model.fleet import FileAttribute, Fleet, Host, Installable, Prebuilt
-from fleetd.schema.fleet_file import parse_fleet
 
 LIMIT_BYTES = 16 * 1024 * 1024
+"""10,000 hosts with everything that can be said of them are about 5 MB."""
 
 
-class FileFleetSource:
-    """The port ``FleetSource``. ``contact_s`` is one fresh contact; ``flake`` serves hosts without a source."""
+class FleetFile:
+    """A table source (see ``sources.reader``): one file, read anew each time."""
 
-    def __init__(self, path: Path, *, contact_s: float, flake: str | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._contact_s = contact_s
-        self._flake = flake
+        self.place = str(path)
+        self.base: Path | None = path.absolute().parent
 
-    async def load(self) -> Fleet:
-        """Read the file anew. Raises ConfigError."""
-        return await asyncio.to_thread(self.read)
+    async def read(self) -> object:
+        """Return the file's content. Raises ConfigError with the file's name and, where it does not parse, the line."""
+        return await asyncio.to_thread(self._read)
 
-    def read(self) -> Fleet:
-        """Read the file anew. Raises ConfigError."""
+    def _read(self) -> object:
+        parse = _PARSERS.get(self._path.suffix)
+        if parse is None:
+            raise ConfigError(f"{self.place}: the name must end in one of {', '.join(_PARSERS)}, which says the format")
         try:
-            data = self._path.read_bytes()
+            with self._path.open("rb") as file:
+                data = file.read(LIMIT_BYTES + 1)
         except OSError as error:
-            raise ConfigError(f"{self._path}: cannot be read: {error.strerror}") from error
+            raise ConfigError(f"{self.place}: cannot be read: {error.strerror}") from error
         if len(data) > LIMIT_BYTES:
-            raise ConfigError(f"{self._path}: larger than {LIMIT_BYTES} bytes")
+            raise ConfigError(f"{self.place}: larger than {LIMIT_BYTES} bytes")
         try:
-            table = json.loads(data) if self._path.suffix == ".json" else tomllib.loads(data.decode())
-        except ValueError as error:
-            raise ConfigError(f"{self._path}: {error}") from error
-        if not isinstance(table, dict):
-            raise ConfigError(f"{self._path}: expected a table")
-        fleet = parse_fleet(table, file=str(self._path), flake=self._flake, contact_s=self._contact_s)
-        return anchored(fleet, self._path.absolute().parent)
+            return parse(data.decode())
+        except (ValueError, RecursionError) as error:
+            text = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise ConfigError(f"{self.place}: {text}") from error
 
 
-def anchored(fleet: Fleet, directory: Path) -> Fleet:
-    """Return the fleet with Nix files found from the directory of its own file, wherever the daemon was started."""
+def _yaml(text: str) -> object:
+    """Read YAML 1.2. Under 1.1, which other libraries read, the key ``on`` of a check is the truth value true."""
+    from ruamel.yaml import YAML  # noqa: PLC0415  # most fleets are TOML, and need not wait for it
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
-    def anchor(host: Host) -> Host:
-        match host.source:
-            case FileAttribute(file, attribute):
-                return replace(host, source=FileAttribute(str(directory / file), attribute))
-            case Installable() | Prebuilt() | None:
-                return host
+    try:
+        table: object = YAML(typ="safe", pure=True).load(io.StringIO(text))
+        return table
+    except YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
 
-    return replace(fleet, hosts={name: anchor(host) for name, host in fleet.hosts.items()})
+
+_PARSERS: dict[str, Callable[[str], object]] = {
+    ".toml": tomllib.loads,
+    ".json": json.loads,
+    ".yaml": _yaml,
+    ".yml": _yaml,
+}

@@ -73,7 +73,11 @@ async def test_pages_are_of_200_and_lose_nobody(served: Served) -> None:
     hosts = [host_document(f"h{n:03}", "trial" if n % 2 else "pending") for n in range(450)]
     for n in range(1, 402):
         served.history.add(rollout_document(f"r-{n}"), *hosts)
+    served.control.known = (*tuple(f"h{n:03}" for n in range(400)), "db1")
     for path, name, key, total in (
+        ("/v1/hosts", "hosts", "name", 401),
+        ("/v1/hosts?on=*&state=idle", "hosts", "name", 400),
+        ("/v1/hosts?state=trial", "hosts", "name", 1),
         ("/v1/rollouts", "rollouts", "id", 401),
         ("/v1/rollouts/r-1/hosts", "hosts", "name", 450),
         ("/v1/rollouts/r-1/hosts?state=trial", "hosts", "name", 225),

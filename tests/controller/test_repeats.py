@@ -20,7 +20,8 @@ from fleetd.controller.loop import Controller
 from fleetd.errors import ConfigError, UsageError
 from fleetd.journal.sqlite import FILE, SqliteJournal
 from fleetd.rollout.decision import Capacity
-from fleetd.sources.file import FileFleetSource
+from fleetd.sources.file import FleetFile
+from fleetd.sources.reader import FleetReader
 
 FLEET = f"""
 [hosts.web1]
@@ -64,7 +65,7 @@ async def controlling(directory: Path) -> AsyncIterator[Intake]:
     controller = Controller(clock=clock, journal=journal, executor=cast(Any, IdleExecutor()))
     intake = Intake(
         controller=controller,
-        source=FileFleetSource(directory / "fleet.toml", contact_s=60),
+        source=FleetReader(FleetFile(directory / "fleet.toml"), contact_s=60, keep=directory / "fleet.json"),
         builder=cast(Any, None),
         store=cast(Any, AnyStore()),
         on_host=cast(Any, None),
@@ -72,6 +73,8 @@ async def controlling(directory: Path) -> AsyncIterator[Intake]:
         contact_s=60,
     )
     await controller.start()
+    with contextlib.suppress(ConfigError):
+        await intake.start()
     task = asyncio.create_task(controller.run())
     try:
         yield intake

@@ -103,13 +103,16 @@ class FakeControl:
         """Return the fleet."""
         return {"hosts": [{"name": name} for name in self.known], "policies": ["default"], "checks": []}
 
-    async def hosts(self, on: str) -> Sequence[Document]:
+    async def hosts(
+        self, on: str, *, state: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> Sequence[Document]:
         """Return the hosts; ``*`` and nothing select all, as with real selectors."""
-        names = [name for name in self.known if on in ("", "*", name)]
+        names = sorted(name for name in self.known if on in ("", "*", name))
         if not names:
             raise SelectorError(f"selector {on!r}: no host matches")
         extra = {"current": None, "drifted": False, "needs_reboot": False}
-        return [{"name": n, "state": "idle" if n != "db1" else "trial", "contact": "ok", **extra} for n in names]
+        found = [{"name": n, "state": "idle" if n != "db1" else "trial", "contact": "ok", **extra} for n in names]
+        return [h for h in found if state in (None, h["state"]) and (after is None or str(h["name"]) > after)][:limit]
 
     def problems(self) -> Sequence[str]:
         """Return why it is not ready."""

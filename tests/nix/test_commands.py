@@ -17,6 +17,7 @@ SAFE = [
 
 def test_words() -> None:
     assert commands.evaluate_flake("git+file:///x#a") == [*NIX, "eval", "--raw", *SAFE, "--", "git+file:///x#a.drvPath"]
+    assert commands.evaluate_data("path:/x#fleet") == [*NIX, "eval", "--json", *SAFE, "--", "path:/x#fleet"]
     assert commands.lock("path:/x") == [*NIX, "flake", "metadata", "--json", *SAFE, "--", "path:/x"]
     assert commands.evaluate_file("./hive.nix", "web1") == ["nix-instantiate", "./hive.nix", "--attr", "web1"]
     assert commands.build("/nix/store/x.drv", "/r/a") == [

@@ -1,0 +1,163 @@
+"""From a request and the fleet as it is to a frozen specification: names resolved, waves laid out. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fleetd.controller.commands import RequestKey, SubmitRollout
+from fleetd.errors import SelectorError, UsageError
+from fleetd.model.fleet import Fleet, Host, Installable, Prebuilt, ToplevelSource
+from fleetd.model.goal import Goal
+from fleetd.model.policy import Policy
+from fleetd.model.selector import EVERY, select
+from fleetd.model.store_path import parse_store_path
+from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec, Wave
+
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a specification keeps of the request: ``revision`` as it is shown, ``flake`` if it is to be locked first."""
+
+    kind: Kind
+    revision: str
+    flake: str | None
+    on: str
+    goal: Goal
+    requested_by: str
+    reason: str
+    key: RequestKey | None
+
+
+def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float) -> RolloutSpec:
+    """Return what a request asks for. Raises UsageError and its kinds."""
+    if not request.goal.is_carried_out:
+        raise UsageError(f"goal {request.goal.value!r} is not carried out by this release; use switch")
+    policy = fleet.policies.get(request.policy)
+    if policy is None:
+        raise UsageError(f"no policy {request.policy!r} (there are: {', '.join(sorted(fleet.policies))})")
+    names = _hosts_of(fleet, request)
+    flake = _flake_of(fleet, request)
+    sources = {name: _source_of(fleet.hosts[name], request, fleet, flake) for name in names}
+    locks = any(
+        isinstance(s, Installable) and flake is not None and s.text.startswith(f"{flake}#") for s in sources.values()
+    )
+    asked = Asked(
+        kind=Kind.DEPLOY,
+        revision=request.revision or flake or "prebuilt toplevels",
+        flake=flake if locks else None,
+        on=request.on or EVERY,
+        goal=request.goal,
+        requested_by=request.requested_by,
+        reason=request.reason,
+        key=request.key,
+    )
+    return specify(fleet, policy, sources, asked, contact_s)
+
+
+def selected(fleet: Fleet, on: str) -> tuple[str, ...]:
+    """Return the hosts to act on. Raises SelectorError: an empty rollout would succeed without having done anything."""
+    names = select(fleet, on)
+    if not names:
+        raise SelectorError(f"selector {on!r}: each of its terms exists, but no host is in all of them")
+    return names
+
+
+def _hosts_of(fleet: Fleet, request: SubmitRollout) -> tuple[str, ...]:
+    unknown = sorted(set(request.toplevels) - set(fleet.hosts))
+    if unknown:
+        raise UsageError(f"toplevel for {unknown[0]!r}, which is not in the fleet")
+    if not request.on:
+        return tuple(name for name in fleet.hosts if name in request.toplevels) or tuple(fleet.hosts)
+    names = selected(fleet, request.on)
+    left_out = sorted(set(request.toplevels) - set(names))
+    if left_out:
+        raise UsageError(f"toplevel for {left_out[0]!r}, which {request.on!r} does not select")
+    return names
+
+
+def _flake_of(fleet: Fleet, request: SubmitRollout) -> str | None:
+    if request.revision is None:
+        return fleet.flake
+    if COMMIT.fullmatch(request.revision) is not None:
+        if fleet.flake is None:
+            raise UsageError("a commit needs a configured flake ([fleet] ref) to be a commit of")
+        joint = "&" if "?" in fleet.flake else "?"
+        return f"{fleet.flake}{joint}rev={request.revision}"
+    if request.revision.startswith("-"):
+        raise UsageError(f"{request.revision!r} is not a revision")
+    return request.revision
+
+
+def _source_of(host: Host, request: SubmitRollout, fleet: Fleet, flake: str | None) -> ToplevelSource:
+    given = request.toplevels.get(host.name)
+    if given is not None:
+        return Prebuilt(parse_store_path(given))
+    attribute = f"#nixosConfigurations.{host.name}.config.system.build.toplevel"
+    configured = host.source
+    of_fleet = isinstance(configured, Installable) and fleet.flake is not None
+    if flake is not None and (
+        configured is None or (of_fleet and configured == Installable(f"{fleet.flake}{attribute}"))
+    ):
+        return Installable(flake + attribute)
+    if configured is None:
+        raise UsageError(f"{host.name}: nothing says what to deploy there (toplevel, installable, file or flake)")
+    return configured
+
+
+def specify(
+    fleet: Fleet, policy: Policy, sources: Mapping[str, ToplevelSource], asked: Asked, contact_s: float
+) -> RolloutSpec:
+    """Freeze a rollout of the hosts that have a source, in the fleet's order."""
+    names = [name for name in fleet.hosts if name in sources]
+    checks_on = {check.name: set(select(fleet, check.on)) for check in fleet.checks}
+    plans = tuple(
+        HostPlan(
+            name=name,
+            source=sources[name],
+            domain=fleet.hosts[name].domain,
+            depends_on=fleet.hosts[name].depends_on,
+            checks=tuple(check.name for check in fleet.checks if name in checks_on[check.name]),
+        )
+        for name in names
+    )
+    used = {check for plan in plans for check in plan.checks}
+    return RolloutSpec(
+        id="",
+        kind=asked.kind,
+        revision=asked.revision,
+        flake=asked.flake,
+        on=asked.on,
+        goal=asked.goal,
+        policy=policy,
+        checks=tuple(check for check in fleet.checks if check.name in used),
+        hosts=plans,
+        waves=lay_out(fleet, policy, names),
+        requested_by=asked.requested_by,
+        reason=asked.reason,
+        contact_s=contact_s,
+        key=asked.key.name if asked.key else None,
+        request=asked.key.digest if asked.key else "",
+    )
+
+
+def lay_out(fleet: Fleet, policy: Policy, names: Sequence[str]) -> tuple[Wave, ...]:
+    """Return the waves: sizes round up, domain by domain, and whatever is left is the last one."""
+    domains = list(dict.fromkeys(fleet.hosts[name].domain for name in names))
+    left = sorted(names, key=lambda name: domains.index(fleet.hosts[name].domain))
+    waves: list[Wave] = []
+    for wave in policy.waves:
+        if wave.on:
+            wanted = set(select(fleet, wave.on))
+            chosen = [name for name in left if name in wanted]
+        else:
+            chosen = left[: wave.size.rounded_up(len(names))]
+        left = [name for name in left if name not in chosen]
+        if chosen:
+            waves.append(Wave(wave.name, tuple(chosen), wave.soak_s))
+    if left:
+        waves.append(Wave("rest", tuple(left)))
+    return tuple(waves)

@@ -1,0 +1,75 @@
+# The daemon's configuration as options: every key of fleetd/config.py, under the same name and with the same default.
+# tests/nixos_modules compares the two, so that they cannot drift apart. It needs nothing of nixpkgs but `lib`.
+{ lib }:
+let
+  inherit (lib) mkOption types;
+  duration = default: description: mkOption {
+    type = types.strMatching "[0-9]+(ms|s|m|h|d)([0-9]+(ms|s|m|h|d))*";
+    inherit default description;
+  };
+  optional = type: description: mkOption { type = types.nullOr type; default = null; inherit description; };
+  webhook = {
+    provider = mkOption {
+      type = types.enum [ "gitlab" "github" "gitea" "forgejo" "bearer" "standard" ];
+      description = "Who sends.";
+    };
+    auth = optional (types.enum [ "signature" "token" ]) ''
+      How deliveries prove themselves; null takes the provider's strongest way.
+    '';
+    secrets = mkOption {
+      type = types.nonEmptyListOf types.str;
+      description = ''
+        Files with the secret, several while it is rotated. Never a path in the store: use `services.fleetd.credentials`
+        and write `/run/credentials/fleetd.service/NAME`.
+      '';
+    };
+    refs = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [ "refs/heads/main" ];
+      description = "Refs that are deployed; needed with a forge.";
+    };
+    policy = mkOption { type = types.str; default = "default"; description = "The policy of its rollouts."; };
+    on = mkOption { type = types.str; default = ""; description = "Its hosts, as a selector; empty is every host."; };
+  };
+in
+{
+  fleet = {
+    source = mkOption {
+      type = types.enum [ "file" "flake" ];
+      default = "file";
+      description = "Where the fleet is described: a file, or the output `fleet` of the flake in `ref`.";
+    };
+    path = mkOption {
+      type = types.str;
+      default = "fleet.toml";
+      description = "The fleet file (TOML, JSON or YAML); a relative path is relative to the configuration file.";
+    };
+    ref = optional types.str "The flake whose `nixosConfigurations` are deployed.";
+  };
+  server.listen = mkOption {
+    type = types.listOf types.str;
+    default = [ "unix:/run/fleetd/fleetd.sock" ];
+    example = [ "unix:/run/fleetd/fleetd.sock" "127.0.0.1:9780" ];
+    description = "Where the API listens. TCP wants a bearer token; root and the group `fleetd` need none at the socket.";
+  };
+  state.directory = mkOption {
+    type = types.str;
+    default = "/var/lib/fleetd";
+    description = "The journal, API tokens and garbage collector roots. Back it up.";
+  };
+  ssh = {
+    identity = mkOption { type = types.str; description = "The private key that logs in on hosts, without passphrase."; };
+    known_hosts = optional types.str "Host keys, in OpenSSH's format, of hosts without `host_key`.";
+    connect_timeout = duration "10s" "For a connection.";
+    login_timeout = duration "30s" "For a login; restarts of dbus make logins take 25 s.";
+    order_timeout = duration "20s" "For the answer to an order.";
+  };
+  signing.nix_key = optional types.str "A private key that signs pushed paths, for deploy users that Nix does not trust.";
+  webhooks = mkOption {
+    type = types.attrsOf (types.submodule { options = webhook; });
+    default = { };
+    description = "Webhooks by name: `POST /v1/hooks/NAME`.";
+  };
+  log.format = mkOption { type = types.enum [ "console" "json" ]; default = "console"; description = "For people or machines."; };
+}

@@ -1,0 +1,124 @@
+"""From a request to a frozen rollout: what is asked is what is rolled out, and what makes no sense is refused whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fleetd.controller.commands import RequestKey, SubmitRollout
+from fleetd.controller.resolve import deploy_of
+from fleetd.errors import SelectorError, ToplevelError, UsageError
+from fleetd.model.fleet import FileAttribute, Fleet, Installable, Prebuilt
+from fleetd.model.goal import Goal
+from fleetd.rollout.spec import RolloutSpec
+from fleetd.schema.fleet_file import parse_fleet
+
+FLAKE = "git+ssh://git@git.example.org/infra?ref=main"
+PATH = f"/nix/store/{'1' * 32}-nixos-system-web1-2"
+TABLE: dict[str, Any] = {
+    "hosts": {
+        "web1": {"tags": ["web"], "domain": "a"},
+        "web2": {"tags": ["web"], "domain": "b"},
+        "web3": {"tags": ["web"], "domain": "a"},
+        "db1": {"file": "/hive.nix", "attr": "db1"},
+        "old1": {"installable": "path:/old#old1"},
+    },
+    "checks": [{"name": "web answers", "on": "@web", "tcp": {"port": 80}}],
+    "policies": {"quick": {"waves": [{"on": "db1"}, {"count": 1}, {"percent": 50}]}},
+}
+
+
+def fleet(flake: str | None = FLAKE) -> Fleet:
+    return parse_fleet(TABLE, file="fleet.toml", flake=flake, contact_s=60)
+
+
+def deploy(flake: str | None = FLAKE, **request: Any) -> RolloutSpec:
+    return deploy_of(fleet(flake), SubmitRollout("kim", **request), 60)
+
+
+def attribute(host: str) -> str:
+    return f"#nixosConfigurations.{host}.config.system.build.toplevel"
+
+
+def test_nothing_said_is_every_host_from_its_own_source() -> None:
+    spec = deploy()
+    assert {plan.name: plan.source for plan in spec.hosts} == {
+        **{name: Installable(FLAKE + attribute(name)) for name in ("web1", "web2", "web3")},
+        "db1": FileAttribute("/hive.nix", "db1"),
+        "old1": Installable("path:/old#old1"),
+    }
+    assert (spec.revision, spec.flake, spec.on, spec.goal) == (FLAKE, FLAKE, "*", Goal.SWITCH)
+    assert {plan.name: plan.checks for plan in spec.hosts if plan.checks} == dict.fromkeys(
+        ("web1", "web2", "web3"), ("web answers",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("revision", "flake"),
+    [
+        ("a" * 40, f"{FLAKE}&rev={'a' * 40}"),
+        ("b" * 64, f"{FLAKE}&rev={'b' * 64}"),
+        ("github:me/infra/main", "github:me/infra/main"),
+    ],
+)
+def test_a_revision_is_of_the_flake_s_hosts_alone(revision: str, flake: str) -> None:
+    spec = deploy(revision=revision)
+    sources = {plan.name: plan.source for plan in spec.hosts}
+    assert sources["web1"] == Installable(flake + attribute("web1"))
+    assert sources["db1"] == FileAttribute("/hive.nix", "db1")
+    assert (spec.revision, spec.flake) == (revision, flake)
+
+
+def test_a_commit_is_joined_to_a_flake_without_parameters_too() -> None:
+    assert deploy("git+file:///infra", revision="a" * 40).flake == f"git+file:///infra?rev={'a' * 40}"
+
+
+def test_prebuilt_toplevels_need_no_flake_and_select_their_hosts() -> None:
+    spec = deploy(None, toplevels={"web1": PATH}, reason="why", key=RequestKey("k", "d"))
+    assert [(plan.name, plan.source) for plan in spec.hosts] == [("web1", Prebuilt(PATH))]  # type: ignore[arg-type]
+    assert (spec.revision, spec.flake, spec.reason, spec.key, spec.request) == (
+        *("prebuilt toplevels", None, "why"),
+        *("k", "d"),
+    )
+    mixed = deploy(toplevels={"web1": PATH}, on="@web")
+    assert [type(plan.source) for plan in mixed.hosts] == [Prebuilt, Installable, Installable]
+
+
+def test_waves_round_up_and_the_rest_is_last() -> None:
+    waves = deploy(policy="quick").waves
+    assert [(wave.name, wave.hosts) for wave in waves] == [
+        ("canary", ("db1",)),
+        ("wave-2", ("web1",)),
+        ("wave-3", ("web3", "web2", "old1")),
+    ]
+    assert [wave.hosts for wave in deploy(policy="quick", on="web1").waves] == [("web1",)]
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "told"),
+    [
+        ({"on": "web9"}, SelectorError, r"no host matches 'web9' \(there are: db1, old1, web1"),
+        ({"on": "@wbe"}, SelectorError, r"no host has the tag 'wbe' \(there are: web\)"),
+        ({"on": "domain:z"}, SelectorError, r"no host is in the domain 'z'"),
+        ({"on": "web1,"}, SelectorError, "empty term"),
+        ({"on": "web1&db1"}, SelectorError, "no host is in all of them"),
+        ({"policy": "careless"}, UsageError, r"no policy 'careless' \(there are: default, quick\)"),
+        ({"goal": Goal.BOOT}, UsageError, "not carried out by this release"),
+        ({"toplevels": {"web9": PATH}}, UsageError, "toplevel for 'web9', which is not in the fleet"),
+        ({"toplevels": {"web1": PATH}, "on": "db1"}, UsageError, "toplevel for 'web1', which 'db1' does not select"),
+        ({"toplevels": {"web1": "/etc/passwd"}}, ToplevelError, "is not a store path"),
+        ({"toplevels": {"web1": PATH + "/../x"}}, ToplevelError, "is not a store path"),
+        ({"revision": "--impure"}, UsageError, "is not a revision"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(request_: dict[str, Any], error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        deploy(**request_)
+
+
+def test_without_a_flake_some_things_mean_nothing() -> None:
+    with pytest.raises(UsageError, match="a commit needs a configured flake"):
+        deploy(None, revision="a" * 40)
+    with pytest.raises(UsageError, match="web1: nothing says what to deploy there"):
+        deploy(None)
