@@ -10,7 +10,9 @@ from pydantic import BaseModel
 
 from fleetd.api.auth import Tokens, caller_of
 from fleetd.api.hooks import HookSpec, delivery_of
+from fleetd.api.openapi import document
 from fleetd.api.problems import BODY_LIMIT_BYTES, Handler, errors_as_problems, read_model
+from fleetd.api.routes import KEY_PATTERN, ROUTES, Route
 from fleetd.controller.commands import (
     AbortRollout,
     Accepted,
@@ -35,11 +37,6 @@ CALLER = web.RequestKey("caller", str)
 """Who the request comes from; set once it is known."""
 
 PAGE = 200
-KEY_LIMIT = 200
-"""Longest idempotency key, in characters."""
-
-_NUMBER = re.compile(r"[0-9]{1,18}")
-"""A sequence number. ``str.isdigit`` also takes digits of other scripts, and numbers that no database holds."""
 
 
 class Api:
@@ -54,31 +51,22 @@ class Api:
     def application(self) -> web.Application:
         """Return the application with every route."""
         app = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=[errors_as_problems])
-        app.router.add_get("/v1/health", self._health)
-        app.router.add_get("/v1/ready", self._ready)
-        for method, path, scope, handler in (
-            ("GET", "/v1/fleet", "read", self._fleet),
-            ("GET", "/v1/hosts", "read", self._hosts),
-            ("GET", "/v1/hosts/{name}", "read", self._host),
-            ("POST", "/v1/plan", "read", self._plan),
-            ("POST", "/v1/rollouts", "deploy", self._submit),
-            ("GET", "/v1/rollouts", "read", self._rollouts),
-            ("GET", "/v1/rollouts/{id}", "read", self._rollout),
-            ("GET", "/v1/rollouts/{id}/hosts", "read", self._rollout_hosts),
-            ("POST", "/v1/rollouts/{id}/abort", "deploy", self._abort),
-            ("POST", "/v1/rollouts/{id}/rollback", "deploy", self._rollback_rollout),
-            ("POST", "/v1/rollback", "deploy", self._rollback),
-            ("GET", "/v1/events", "read", self._events),
-        ):
-            app.router.add_route(method, path, self._guarded(scope, handler))
-        app.router.add_post("/v1/hooks/{name}", self._hook)
+        for route in ROUTES:
+            handler: Handler = getattr(self, f"_{route.handler}")
+            app.router.add_route(route.method, route.path, self._guarded(route, handler))
         return app
 
-    def _guarded(self, scope: str, handler: Handler) -> Handler:
+    def _guarded(self, route: Route, handler: Handler) -> Handler:
+        """Return the handler behind the checks that every request of the route has to pass."""
+        known = {query.name: query.pattern for query in route.query}
+
         async def guarded(request: web.Request) -> web.StreamResponse:
-            caller = caller_of(request, self._tokens)
-            caller.require(scope)
-            request[CALLER] = caller.name
+            if route.scope is not None and route.scope != "hook":
+                caller = caller_of(request, self._tokens)
+                caller.require(route.scope)
+                request[CALLER] = caller.name
+            if route.scope != "hook":
+                _check_query(request, known)
             return await handler(request)
 
         return guarded
@@ -91,6 +79,9 @@ class Api:
     async def _ready(self, _request: web.Request) -> web.Response:
         problems = list(self._control.problems())
         return web.json_response({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+
+    async def _openapi(self, _request: web.Request) -> web.Response:
+        return web.json_response(document())
 
     async def _fleet(self, _request: web.Request) -> web.Response:
         return web.json_response(await self._control.fleet())
@@ -141,8 +132,6 @@ class Api:
 
     async def _events(self, request: web.Request) -> web.Response:
         after = request.query.get("after", "0")
-        if _NUMBER.fullmatch(after) is None:
-            raise UsageError(f"after={after!r} is no sequence number")
         found = await self._history.events(after=int(after), limit=PAGE)
         return web.json_response({"events": [_event(r) for r in found], "next": found[-1].seq if found else int(after)})
 
@@ -179,27 +168,33 @@ class Api:
         return _accepted(repeated) if repeated is not None else await self._accept(delivery.command())
 
 
+def _check_query(request: web.Request, known: Mapping[str, str | None]) -> None:
+    """Raise UsageError. Passed over, a filter with a typo would show everything as if it were what was asked for."""
+    for name, value in request.query.items():
+        if name not in known:
+            raise UsageError(f"unknown parameter {name!r:.80} (there are: {', '.join(known) or 'none'})")
+        pattern = known[name]
+        if pattern is not None and re.fullmatch(pattern, value) is None:
+            raise UsageError(f"{name}={value!r:.80} does not match {pattern}")
+
+
 def _accepted(accepted: Accepted) -> web.Response:
     place = {"Location": f"/v1/rollouts/{accepted.rollout}"}
     return web.json_response(accepted.document, status=200 if accepted.repeated else 202, headers=place)
 
 
 def _submit_of(body: RolloutBody, request: web.Request) -> SubmitRollout:
-    try:
-        goal = Goal(body.goal)
-    except ValueError as error:
-        raise UsageError(f"no goal {body.goal!r} (there are: {', '.join(Goal)})") from error
-    caller, key = request[CALLER], _key(request, body)
+    caller, key, goal = request[CALLER], _key(request, body), Goal(body.goal)
     return SubmitRollout(caller, key, body.revision, body.toplevels, body.on, body.policy, goal, body.reason)
 
 
 def _key(request: web.Request, body: BaseModel) -> RequestKey | None:
     """Return the idempotency key, apart from those of hooks: no caller of the API can stand in a delivery's way."""
     key = request.headers.get("Idempotency-Key")
-    if not key:
+    if key is None:
         return None
-    if len(key) > KEY_LIMIT or not key.isprintable():
-        raise UsageError(f"an Idempotency-Key is 1 to {KEY_LIMIT} printable characters")
+    if re.fullmatch(KEY_PATTERN, key) is None:
+        raise UsageError("an Idempotency-Key is 1 to 200 printable ASCII characters")
     # Without the defaults: a later release may know more of them, and the request is still the same.
     return RequestKey(f"api:{key}", digest_of(request.path, body.model_dump(exclude_defaults=True)))
 

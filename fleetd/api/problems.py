@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from fleetd.errors import FleetdError, ForbiddenError, UnauthorizedError, UsageError
+from fleetd.errors import ConfigError, FleetdError, ForbiddenError, UnauthorizedError, UsageError
 from fleetd.schema.http import problem
 from fleetd.schema.problems import Table, read_table
 
@@ -109,4 +109,7 @@ async def read_model(request: web.Request, model: type[Table]) -> Table:
     table = parse_json(raw) if raw.strip() else {}
     if not isinstance(table, dict):
         raise UsageError("the body must be a JSON object")
-    return read_table(model, table, "body")
+    try:
+        return read_table(model, table, "body")
+    except ConfigError as error:
+        raise UsageError(str(error)) from error

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from fleetd.errors import FleetdError
 from fleetd.schema.problems import Strict
 
+TEXT_LIMIT = 10_000
+"""Longest selector or reason, in characters: the names of a thousand hosts. It is kept in the journal for ever."""
+
+Text = Annotated[str, Field(max_length=TEXT_LIMIT)]
+
 
 class RolloutBody(Strict):
     """What ``POST /v1/rollouts`` and ``/v1/plan`` take."""
 
-    revision: str | None = None
+    revision: Text | None = None
     toplevels: dict[str, str] = Field(default_factory=dict)
-    on: str = ""
-    policy: str = "default"
-    goal: str = "switch"
-    reason: str = ""
+    on: Text = ""
+    policy: Text = "default"
+    goal: Literal["switch", "boot", "test", "dry-activate"] = "switch"
+    reason: Text = ""
 
 
 class RollbackBody(Strict):
     """What ``POST /v1/rollback`` takes."""
 
-    on: str = ""
-    to: str | None = None
-    reason: str = ""
+    on: Text = ""
+    to: Text | None = None
+    reason: Text = ""
 
 
 class ReasonBody(Strict):
     """What verbs on a rollout take."""
 
-    reason: str = ""
+    reason: Text = ""
 
 
 def problem(error: FleetdError) -> dict[str, Any]:

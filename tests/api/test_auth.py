@@ -24,6 +24,7 @@ from tests.fakes.control import FakeControl, FakeHistory, host_document, rollout
 NEEDS = {
     ("GET", "/v1/health"): None,
     ("GET", "/v1/ready"): None,
+    ("GET", "/v1/openapi.json"): None,
     ("GET", "/v1/fleet"): "read",
     ("GET", "/v1/hosts"): "read",
     ("GET", "/v1/hosts/{name}"): "read",

@@ -137,8 +137,9 @@ async def test_an_odd_number_is_a_problem_and_no_crash(served: Served, after: st
         (b"[]", "usage"),
         (b'"text"', "usage"),
         (b'{"goal": "explode"}', "usage"),
-        (b'{"revison": "x"}', "configuration"),
-        (b'{"on": 3}', "configuration"),
+        (b'{"revison": "x"}', "usage"),
+        (b'{"on": 3}', "usage"),
+        (b'{"reason": "' + b"x" * 10_001 + b'"}', "usage"),
     ],
 )
 async def test_a_bad_body_starts_nothing(served: Served, body: bytes, kind: str) -> None:
@@ -149,10 +150,17 @@ async def test_a_bad_body_starts_nothing(served: Served, body: bytes, kind: str)
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("key", ["k" * 201, "a\tb"])
+@pytest.mark.parametrize("key", ["", "k" * 201, "a\tb", "\u00e9"])
 async def test_an_odd_idempotency_key_is_refused(served: Served, key: str) -> None:
     status, document, _headers = await served.ask("POST", "/v1/rollouts", headers={"Idempotency-Key": key})
     assert (status, document["kind"]) == (400, "usage")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("path", ["/v1/hosts?stat=trial", "/v1/rollouts?cursor=", "/v1/rollouts/r-1?x=1", "/v1/fleet?"])
+async def test_a_parameter_that_is_not_known_is_no_filter(served: Served, path: str) -> None:
+    status, document, _headers = await served.ask("GET", path)
+    assert (status, document.get("kind")) == ((200, None) if path.endswith("?") else (400, "usage"))
 
 
 @pytest.mark.asyncio

@@ -20,6 +20,7 @@ from fleetd.controller.loop import Controller
 from fleetd.errors import ConfigError, UsageError
 from fleetd.journal.sqlite import FILE, SqliteJournal
 from fleetd.rollout.decision import Capacity
+from fleetd.schema import answers
 from fleetd.sources.file import FleetFile
 from fleetd.sources.reader import FleetReader
 
@@ -222,3 +223,11 @@ def test_a_digest_is_of_what_was_asked_and_not_of_its_spelling(verb: str) -> Non
     assert digest_of(verb, {"on": "x", "to": "y"}) == digest_of(verb, {"to": "y", "on": "x"})
     assert digest_of(verb, {"on": "x"}) != digest_of("c", {"on": "x"})
     assert digest_of(verb, {"on": "x"}) != digest_of(verb, {"on": "y"})
+
+
+@pytest.mark.asyncio
+async def test_documents_are_what_the_api_says_they_are(place: Path) -> None:
+    async with controlling(place) as intake:
+        accepted = await intake.submit(delivery())
+        answers.Rollout.model_validate(accepted.document)
+        answers.Fleet.model_validate(await intake.fleet())

@@ -51,6 +51,25 @@ def host_document(name: str, state: str = "trial", **changes: object) -> dict[st
     }
 
 
+def observed_document(name: str, **changes: object) -> dict[str, object]:
+    """Return a host as the engine observed it."""
+    paths = ("current", "booted", "profile", "boot_default", "wanted", "last_good", "good_before", "left")
+    return {
+        "name": name,
+        "domain": "default",
+        "tags": [],
+        "state": "idle",
+        "contact": "ok",
+        "drifted": False,
+        "needs_reboot": False,
+        "observed_at": None,
+        "blocked_by": [],
+        "machine_id": "",
+        **dict.fromkeys(paths),
+        **changes,
+    }
+
+
 @dataclass(slots=True)
 class FakeControl:
     """Accepts everything, or raises ``error``; keeps what it was asked."""
@@ -101,7 +120,8 @@ class FakeControl:
 
     async def fleet(self) -> Document:
         """Return the fleet."""
-        return {"hosts": [{"name": name} for name in self.known], "policies": ["default"], "checks": []}
+        hosts = [{"name": name, "addresses": [name], "tags": [], "domain": "default"} for name in self.known]
+        return {"hosts": hosts, "policies": ["default"], "checks": [], "problem": ""}
 
     async def hosts(
         self, on: str, *, state: str | None = None, after: str | None = None, limit: int | None = None
@@ -110,8 +130,7 @@ class FakeControl:
         names = sorted(name for name in self.known if on in ("", "*", name))
         if not names:
             raise SelectorError(f"selector {on!r}: no host matches")
-        extra = {"current": None, "drifted": False, "needs_reboot": False}
-        found = [{"name": n, "state": "idle" if n != "db1" else "trial", "contact": "ok", **extra} for n in names]
+        found = [observed_document(n, state="idle" if n != "db1" else "trial") for n in names]
         return [h for h in found if state in (None, h["state"]) and (after is None or str(h["name"]) > after)][:limit]
 
     def problems(self) -> Sequence[str]:
@@ -136,7 +155,8 @@ class FakeHistory:
         """Newest first."""
         names = list(reversed(self.documents))
         if before is not None:
-            names = names[names.index(before) + 1 :]
+            # As the database does it: nothing comes after what is not there.
+            names = names[names.index(before) + 1 :] if before in names else []
         return [self.documents[name] for name in names[:limit]]
 
     async def rollout(self, rollout: str) -> Mapping[str, object] | None:

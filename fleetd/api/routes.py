@@ -1,0 +1,107 @@
+"""Every route of version 1 as data: what the application serves and the OpenAPI document describes, in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from fleetd.schema import answers
+from fleetd.schema.http import ReasonBody, RollbackBody, RolloutBody
+
+SEQ_PATTERN = "^[0-9]{1,18}$"
+"""A sequence number. ``str.isdigit`` would also take digits of other scripts, and numbers that no database holds."""
+
+KEY_PATTERN = "^[ -~]{1,200}$"
+"""An idempotency key: 1 to 200 printable characters. An empty one would look like a promise that nobody keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A parameter of the query."""
+
+    name: str
+    summary: str
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route.
+
+    ``handler`` is the name of the method of ``Api``. ``scope`` is what a caller needs; None: anybody, "hook": the
+    hook's own secret. ``answer`` is the body of ``statuses``; everything else is a problem.
+    """
+
+    method: str
+    path: str
+    scope: str | None
+    handler: str
+    summary: str
+    answer: type[BaseModel] | None
+    query: tuple[Query, ...] = ()
+    body: type[BaseModel] | None = None
+    statuses: tuple[int, ...] = (200,)
+    takes_key: bool = False
+
+
+CURSOR = Query("cursor", "Where the last page ended: its `next`.")
+ON = Query("on", "Which hosts: names, globs, @tag, domain:x; `,` is or, `&` is and, `!` is not.")
+STATE = Query("state", "Only hosts in this state.")
+ACCEPTED = (202, 200)
+"""202: it is on disk now. 200: it had been before, and nothing new was started."""
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/v1/health", None, "health", "Whether the process answers.", answers.Health),
+    Route("GET", "/v1/ready", None, "ready", "Whether requests are taken.", answers.Ready, statuses=(200, 503)),
+    Route("GET", "/v1/openapi.json", None, "openapi", "This document.", answers.OpenApi),
+    Route("GET", "/v1/fleet", "read", "fleet", "The fleet as it was read last.", answers.Fleet),
+    Route(
+        *("GET", "/v1/hosts", "read", "hosts", "Hosts as they are now, by name.", answers.Hosts),
+        query=(ON, STATE, CURSOR),
+    ),
+    Route("GET", "/v1/hosts/{name}", "read", "host", "One host as it is now.", answers.Host),
+    Route(
+        *("POST", "/v1/plan", "read", "plan", "What a rollout would do; nothing is done.", answers.Plan),
+        body=RolloutBody,
+    ),
+    Route(
+        *("POST", "/v1/rollouts", "deploy", "submit", "Bring hosts to a revision.", answers.Rollout),
+        body=RolloutBody,
+        statuses=ACCEPTED,
+        takes_key=True,
+    ),
+    Route(
+        *("GET", "/v1/rollouts", "read", "rollouts", "Rollouts, newest first.", answers.Rollouts),
+        query=(Query("cursor", CURSOR.summary, "^r-[0-9]{1,18}$"),),
+    ),
+    Route("GET", "/v1/rollouts/{id}", "read", "rollout", "One rollout.", answers.Rollout),
+    Route(
+        *("GET", "/v1/rollouts/{id}/hosts", "read", "rollout_hosts", "Its hosts, by name.", answers.RolloutHosts),
+        query=(STATE, Query("wave", "Only hosts of this wave."), CURSOR),
+    ),
+    Route(
+        *("POST", "/v1/rollouts/{id}/abort", "deploy", "abort", "Start nothing more, revert trials.", answers.Rollout),
+        body=ReasonBody,
+        statuses=ACCEPTED,
+    ),
+    Route(
+        *("POST", "/v1/rollouts/{id}/rollback", "deploy", "rollback_rollout", "Take it all back.", answers.Rollout),
+        body=ReasonBody,
+        statuses=ACCEPTED,
+    ),
+    Route(
+        *("POST", "/v1/rollback", "deploy", "rollback", "Take hosts back to the system before.", answers.Rollout),
+        body=RollbackBody,
+        statuses=ACCEPTED,
+        takes_key=True,
+    ),
+    Route(
+        *("GET", "/v1/events", "read", "events", "What happened, oldest first.", answers.Events),
+        query=(Query("after", "Only records with a larger number.", SEQ_PATTERN),),
+    ),
+    Route(
+        *("POST", "/v1/hooks/{name}", "hook", "hook", "A delivery of a webhook.", answers.Rollout),
+        statuses=ACCEPTED,
+    ),
+)

@@ -1,0 +1,242 @@
+"""What the API answers, as its OpenAPI document says. Documents are made by the core; here is their shape alone.
+
+A release may add fields, so clients ignore what they do not know; what is named here is always there.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    """A JSON object; further fields may be added."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Problem(Answer):
+    """What went wrong (RFC 9457). ``kind`` is for programs, ``detail`` for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    kind: str
+    exit_code: int
+
+
+class Health(Answer):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Ready(Answer):
+    """Whether requests are taken, and if not, why."""
+
+    ready: bool
+    problems: list[str]
+
+
+class BlockedBy(Answer):
+    """What is waited for: until when, and what to type."""
+
+    reason: str
+    text: str
+    until: str | None
+    type: str
+    hosts: list[str]
+    count: int
+
+
+class FleetHost(Answer):
+    """A host as the fleet describes it."""
+
+    name: str
+    addresses: list[str]
+    tags: list[str]
+    domain: str
+
+
+class FleetCheck(Answer):
+    """A check and whom it is for."""
+
+    name: str
+    on: str
+
+
+class Fleet(Answer):
+    """The fleet as read last; ``problem`` says what is wrong with it now, and is empty when nothing is."""
+
+    hosts: list[FleetHost]
+    policies: list[str]
+    checks: list[FleetCheck]
+    problem: str
+
+
+class Host(Answer):
+    """What is known of a host: what was observed and when, and what is owed."""
+
+    name: str
+    domain: str
+    tags: list[str]
+    current: str | None
+    booted: str | None
+    profile: str | None
+    boot_default: str | None
+    wanted: str | None
+    last_good: str | None
+    state: str
+    contact: str
+    drifted: bool
+    needs_reboot: bool | None
+    observed_at: str | None
+    blocked_by: list[BlockedBy]
+
+
+class Hosts(Answer):
+    """A page of hosts, by name."""
+
+    hosts: list[Host]
+    next: str | None
+
+
+class Wave(Answer):
+    """A wave, and how many of its hosts are in which state."""
+
+    name: str
+    state: str
+    counts: dict[str, int]
+    soak_s: float
+
+
+class RolloutError(Answer):
+    """What went wrong with a rollout."""
+
+    kind: str
+    detail: str
+
+
+class Rollout(Answer):
+    """A rollout without its hosts. ``seq`` is the number in the journal at which it stands so."""
+
+    id: str
+    kind: str
+    phase: str
+    paused: bool
+    revision: str
+    goal: str
+    policy: str
+    on: str
+    reason: str
+    requested_by: str
+    created_at: str
+    finished_at: str | None
+    finish_reason: str
+    waves: list[Wave]
+    counts: dict[str, int]
+    blocked_by: list[BlockedBy]
+    error: RolloutError | None
+    seq: int
+
+
+class Rollouts(Answer):
+    """A page of rollouts, newest first."""
+
+    rollouts: list[Rollout]
+    next: str | None
+
+
+class RolloutHost(Answer):
+    """A host in a rollout."""
+
+    name: str
+    wave: str
+    state: str
+    contact: str
+    from_: str | None = Field(alias="from")
+    to: str | None
+    kind: str
+    reason: str
+    attempts: int
+
+
+class RolloutHosts(Answer):
+    """A page of a rollout's hosts, by name."""
+
+    hosts: list[RolloutHost]
+    next: str | None
+
+
+class PlannedHost(Answer):
+    """What would become of a host."""
+
+    name: str
+    from_: str | None = Field(alias="from")
+    to: str | None
+
+
+class PlannedWave(Answer):
+    """A wave that would be."""
+
+    name: str
+    soak: str
+    hosts: list[PlannedHost]
+
+
+class PlanError(Answer):
+    """A host that does not evaluate, in Nix's words."""
+
+    host: str
+    message: str
+
+
+class Times(Answer):
+    """How soon hosts are back when something goes wrong."""
+
+    network_lost: str
+    bad_health: str
+
+
+class Plan(Answer):
+    """What a rollout would do; nothing was done."""
+
+    waves: list[PlannedWave]
+    policy: str
+    max_parallel: int
+    unchanged: list[str]
+    errors: list[PlanError]
+    times: Times
+
+
+class Event(Answer):
+    """A record of the journal."""
+
+    seq: int
+    at: str
+    rollout: str
+    host: str
+    kind: str
+    data: dict[str, object]
+
+
+class Events(Answer):
+    """Records, oldest first; ``next`` is the number to ask on after."""
+
+    events: list[Event]
+    next: int
+
+
+class Ignored(Answer):
+    """A genuine delivery that asks for nothing."""
+
+    result: Literal["ignored"]
+    reason: str
+
+
+class OpenApi(Answer):
+    """This document."""
+
+    openapi: str
