@@ -16,10 +16,10 @@ from fleetd.executor.executor import Executor, Job, Outcome
 from fleetd.ports import Clock, Journal, ReadModels, Record
 from fleetd.rollout import events as e
 from fleetd.rollout.codec import CodecError, decode_event, encode_event
-from fleetd.rollout.decision import Extend, Inspect, LockRevision, ProbeRound, Question
+from fleetd.rollout.decision import Extend, Inspect, LockRevision, ProbeRound, Question, Reach
 from fleetd.rollout.documents import host_document, record_document, rollout_document
 from fleetd.rollout.header import Header
-from fleetd.rollout.observations import Extended, Inspected, LockEnded, Probed, note
+from fleetd.rollout.observations import Extended, Inspected, LockEnded, Probed, Reached, note
 from fleetd.rollout.planner import plan
 from fleetd.rollout.roots import wanted_roots
 from fleetd.rollout.spec import RolloutSpec
@@ -159,7 +159,7 @@ class Controller:
 
     def _admit(self, outcome: Outcome, now: float, events: list[e.Event]) -> None:
         """Outcomes are admitted, never trusted: an illegal one is kept for people and changes nothing."""
-        if isinstance(outcome, Inspected | Probed | Extended | LockEnded):
+        if isinstance(outcome, Inspected | Reached | Probed | Extended | LockEnded):
             note(self.world, outcome)
             return
         # The journal's time never goes back, whatever order outcomes come in.
@@ -293,10 +293,10 @@ class Controller:
         match question:
             case LockRevision():
                 self.world.locking = question.rollout
-            case Inspect() | ProbeRound():
-                self.world.observation(question.host).asking = type(question).__name__
+            case Inspect() | Reach() | ProbeRound():
+                self.world.observation(question.rollout, question.host).asking = type(question).__name__
             case Extend():
-                self.world.observation(question.host).extending = True
+                self.world.observation(question.rollout, question.host).extending = True
             case _:
                 pass
         self._executor.ask(question, self.world.rollouts[question.rollout].header.spec)

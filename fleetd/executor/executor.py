@@ -11,18 +11,22 @@ import structlog
 
 from fleetd.errors import FleetdError
 from fleetd.executor.on_host import OnHost
-from fleetd.executor.sources import Sources
-from fleetd.model.check import Check
+from fleetd.executor.sources import LOCK_TIMEOUT_S, Sources
+from fleetd.model.check import Check, CheckResult
+from fleetd.model.facts import HostFacts
 from fleetd.model.fleet import Fleet, Host
 from fleetd.ports import Clock, Probe, ProbeRequest, Pusher
 from fleetd.rollout import events as e
-from fleetd.rollout.decision import CancelCopy, Capacity, Extend, Inspect, LockRevision, ProbeRound, Question
-from fleetd.rollout.observations import Extended, Inspected, LockEnded, Observed, Probed
+from fleetd.rollout.decision import CancelCopy, Capacity, Extend, Inspect, LockRevision, ProbeRound, Question, Reach
+from fleetd.rollout.observations import Extended, Inspected, LockEnded, Observed, Probed, Reached
 from fleetd.rollout.roots import WantedRoots
 from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import Task
 
 Outcome = e.Event | Observed
+Answerable = LockRevision | Inspect | Reach | ProbeRound | Extend
+"""The questions that wait for an answer."""
+
 CLOSE_TIMEOUT_S = 10.0
 """How long ending waits for tasks that were cancelled; their children are killed well before."""
 
@@ -31,6 +35,10 @@ ROOTS_AGAIN_S = 60.0
 
 INSPECT_TIMEOUT_S = 60.0
 """Facts after a restart of dbus take 25 s; twice that and a handshake."""
+
+QUESTION_TIMEOUT_S = 180.0
+"""Facts, a fresh login and the built-in checks at their slowest; the fleet file's checks come on top. Every port has
+limits of its own: this one only makes sure that a host never waits for an answer that got lost on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,7 @@ class Executor:
             copy=self._limits.copy - used.get("copy", 0),
             order=self._limits.order - used.get("order", 0),
             probe=self._limits.probe - used.get("probe", 0),
+            reach=self._limits.reach - used.get("reach", 0),
         )
 
     def start(self, job: Job) -> None:
@@ -105,16 +114,20 @@ class Executor:
         """Start asking a question."""
         match question:
             case LockRevision():
-                self._answer("evaluate", f"lock/{question.rollout}", question, self._lock(question))
+                self._answer("evaluate", f"lock/{question.rollout}", question, self._lock(question), 2 * LOCK_TIMEOUT_S)
             case Inspect():
-                self._answer("probe", f"inspect/{question.host}", question, self._inspect(question, spec))
+                limit_s = QUESTION_TIMEOUT_S + _slowest_s(_named(spec, question.checks))
+                self._answer("probe", _task_name("inspect", question), question, self._inspect(question, spec), limit_s)
+            case Reach():
+                self._answer("reach", _task_name("reach", question), question, self._reach(question))
             case ProbeRound():
-                self._answer("probe", f"probe/{question.host}", question, self._round(question, spec))
+                limit_s = QUESTION_TIMEOUT_S + _slowest_s(_named(spec, question.checks))
+                self._answer("probe", _task_name("probe", question), question, self._round(question, spec), limit_s)
             case Extend():
                 asked = self._on_host.extend(question, spec, self._host(question.host), self.report)
-                self._answer("extend", f"extend/{question.host}", question, asked)
+                self._answer("extend", _task_name("extend", question), question, asked)
             case CancelCopy():
-                running = self._tasks.get(f"copy/{question.host}")
+                running = self._tasks.get(f"copy/{question.host}/{question.fence}")
                 if running is not None:
                     running[1].cancel()
 
@@ -162,18 +175,20 @@ class Executor:
                 outcome = broken_effect(intent, fault, self._clock.now())
             self.report(outcome)
 
-        self._run(slot, f"{slot}/{intent.host}", to_outcome())
+        self._run(slot, f"{slot}/{intent.host}/{intent.fence}", to_outcome())
 
     def _answer(
         self,
         slot: str,
         name: str,
-        question: LockRevision | Inspect | ProbeRound | Extend,
+        question: Answerable,
         work: Coroutine[None, None, None],
+        limit_s: float = QUESTION_TIMEOUT_S,
     ) -> None:
         async def to_answer() -> None:
             try:
-                await work
+                async with asyncio.timeout(limit_s):
+                    await work
             except Exception as fault:
                 _tell(f"the answer to {type(question).__name__} broke ({name})", fault)
                 for outcome in broken_answer(question, fault, self._clock.now()):
@@ -221,26 +236,41 @@ class Executor:
     async def _inspect(self, question: Inspect, spec: RolloutSpec) -> None:
         host = self._host(question.host)
         if host is None:
-            text = f"{question.host} is no longer in the fleet file"
-            self.report(Inspected(self._clock.now(), question.rollout, question.host, None, (), text))
+            self._inspected(question, None, (), f"{question.host} is no longer in the fleet file")
             return
         try:
             facts = await self._on_host.facts(host, timeout_s=INSPECT_TIMEOUT_S)
         except FleetdError as error:
-            self.report(Inspected(self._clock.now(), question.rollout, host.name, None, (), str(error)))
+            self._inspected(question, None, (), str(error))
             return
         request = ProbeRequest(_named(spec, question.checks), (), None, None)
         results = await self._probe.round(host, request) if question.checks else ()
-        self.report(Inspected(self._clock.now(), question.rollout, host.name, facts, results, ""))
+        self._inspected(question, facts, results, "")
+
+    def _inspected(
+        self, question: Inspect, facts: HostFacts | None, results: tuple[CheckResult, ...], why: str
+    ) -> None:
+        now = self._clock.now()
+        self.report(Inspected(now, question.rollout, question.host, question.step, facts, results, why))
+
+    async def _reach(self, question: Reach) -> None:
+        host, why = self._host(question.host), ""
+        if host is None:
+            why = f"{question.host} is no longer in the fleet file"
+        else:
+            try:
+                await self._on_host.facts(host, timeout_s=INSPECT_TIMEOUT_S)
+            except FleetdError as error:
+                why = str(error)
+        self.report(Reached(self._clock.now(), question.rollout, question.host, question.step, why))
 
     async def _round(self, question: ProbeRound, spec: RolloutSpec) -> None:
         host = self._host(question.host)
         checks = _named(spec, question.checks)
         request = ProbeRequest(checks, question.builtin, question.expect, question.boot_default)
         results = await self._probe.round(host, request) if host is not None else ()
-        now = self._clock.now()
-        probed = Probed(now, question.rollout, question.host, results, question.required, question.interval_s)
-        self.report(probed)
+        place = (question.rollout, question.host, question.step)
+        self.report(Probed(self._clock.now(), *place, results, question.required, question.interval_s))
 
 
 def broken_effect(intent: e.IntentEvent, fault: Exception, now: float) -> Outcome:
@@ -260,20 +290,21 @@ def broken_effect(intent: e.IntentEvent, fault: Exception, now: float) -> Outcom
             assert_never(intent)
 
 
-def broken_answer(
-    question: LockRevision | Inspect | ProbeRound | Extend, fault: Exception, now: float
-) -> tuple[Outcome, ...]:
+def broken_answer(question: Answerable, fault: Exception, now: float) -> tuple[Outcome, ...]:
     """Return what ends a question that a fault of ours left open; nothing in it counts as an observation."""
     text = f"a fault in fleetd itself: {type(fault).__name__}: {fault}"
     match question:
         case LockRevision():
             return e.RevisionRefused(now, question.rollout, text), LockEnded(question.rollout)
         case Inspect():
-            return (Inspected(now, question.rollout, question.host, None, (), text),)
+            return (Inspected(now, question.rollout, question.host, question.step, None, (), text),)
+        case Reach():
+            return (Reached(now, question.rollout, question.host, question.step, text),)
         case ProbeRound():
-            return (Probed(now, question.rollout, question.host, (), question.required, question.interval_s),)
+            place = (question.rollout, question.host, question.step)
+            return (Probed(now, *place, (), question.required, question.interval_s),)
         case Extend():
-            return (Extended(now, question.rollout, question.host, done=False),)
+            return (Extended(now, question.rollout, question.host, question.step, done=False),)
         case _:
             assert_never(question)
 
@@ -281,6 +312,14 @@ def broken_answer(
 def _tell(what: str, fault: Exception) -> None:
     """Report a fault the way asyncio reports a task's: to the loop's handler, which logs it with its traceback."""
     asyncio.get_running_loop().call_exception_handler({"message": what, "exception": fault})
+
+
+def _task_name(word: str, question: Inspect | Reach | ProbeRound | Extend) -> str:
+    return f"{word}/{question.rollout}/{question.host}/{question.step}"
+
+
+def _slowest_s(checks: tuple[Check, ...]) -> float:
+    return max((check.timeout_s for check in checks), default=0.0)
 
 
 def push_root(rollout: str) -> str:

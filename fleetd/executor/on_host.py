@@ -30,6 +30,9 @@ FOLLOW_EVERY_S = 0.5
 FOLLOW_LOST_S = 2.0
 """How long to wait before a lost host is looked at again: well within the limits of its sshd."""
 
+RENEW_AGAIN_S = 1.0
+"""How soon a renewal that failed is tried again: it must get through before the guard's deadline."""
+
 _VERBS = {
     e.TrialIntended: Verb.TRIAL,
     e.CommitIntended: Verb.COMMIT,
@@ -95,9 +98,11 @@ class OnHost:
     ) -> None:
         """Renew a guard's deadline; the outcome is only noted, the guard is what counts."""
         done = False
-        if host is not None:
-            done = await self._extend(question, spec, host)
-        report(Extended(self._clock.now(), question.rollout, question.host, done))
+        try:
+            done = host is not None and await self._extend(question, spec, host)
+        except Exception:  # a mistake in an adapter: the next renewal must still be asked for
+            await self._clock.sleep(RENEW_AGAIN_S)
+        report(Extended(self._clock.now(), question.rollout, question.host, question.step, done))
 
     async def _extend(self, question: Extend, spec: RolloutSpec, host: Host) -> bool:
         task = Task(None, question.direction, question.attempt)
@@ -108,7 +113,7 @@ class OnHost:
             )
             await self._hosts.order(host, order, timeout_s=spec.contact_s)
         except FleetdError:
-            await self._clock.sleep(1.0)
+            await self._clock.sleep(RENEW_AGAIN_S)
             return False
         return True
 

@@ -20,6 +20,9 @@ class Capacity:
     copy: int = 8
     order: int = 64
     probe: int = 64
+    reach: int = 64
+    """Hosts that are out of reach are asked in a lane of their own: each takes a whole timeout, and there may be
+    many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +35,30 @@ class LockRevision:
 
 @dataclass(frozen=True, slots=True)
 class Inspect:
-    """Ask a host for its facts, and its checks for a baseline."""
+    """Ask a host for its facts, and its checks for a baseline. ``step`` is the observation's, for the answer."""
 
     rollout: str
     host: str
+    step: int
     checks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeRound:
-    """Make one round of checks on a host."""
+class Reach:
+    """Find out whether a host of unknown outcome answers again: no effect, so that it may be asked for ever."""
 
     rollout: str
     host: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRound:
+    """Make one round of checks on a host. ``step`` is the observation's, for the answer."""
+
+    rollout: str
+    host: str
+    step: int
     checks: tuple[str, ...]
     builtin: tuple[str, ...]
     required: tuple[str, ...]
@@ -62,17 +76,19 @@ class Extend:
     attempt: int
     direction: Direction
     fence: Fence
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class CancelCopy:
-    """A copy that is no longer wanted."""
+    """A copy that is no longer wanted; ``fence`` is its intent's."""
 
     rollout: str
     host: str
+    fence: Fence
 
 
-Question = LockRevision | Inspect | ProbeRound | Extend | CancelCopy
+Question = LockRevision | Inspect | Reach | ProbeRound | Extend | CancelCopy
 """Volatile: no effect that must be remembered, so nothing of it is in the journal."""
 
 
@@ -85,6 +101,13 @@ class Decision:
     wake_at: float | None
 
 
+def limit_of(rollout: Rollout, direction: Direction) -> int:
+    """Return how many hosts may be unproven at once while one of this rollout is, going in this direction."""
+    policy, total = rollout.header.spec.policy, len(rollout.hosts)
+    parallel = policy.rollback_max_parallel if direction is Direction.ROLLBACK else policy.max_parallel
+    return min(parallel.rounded_down(total), policy.max_unproven)
+
+
 @dataclass(slots=True)
 class Draft:
     """A decision in the making: what was decided so far counts for the rest of the same plan."""
@@ -95,9 +118,13 @@ class Draft:
     events: list[e.Event] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     wake_at: float | None = None
-    unproven: int = 0
-    unproven_domains: dict[str, int] = field(default_factory=dict)
-    unproven_hosts: dict[str, str] = field(default_factory=dict)
+    unproven: dict[str, str] = field(default_factory=dict)
+    """Every unproven host with its rollout, over all rollouts, the lost ones included."""
+    domains: set[str] = field(default_factory=set)
+    limit: int | None = None
+    """The smallest limit of the rollouts that have unproven hosts: more would break a promise made to one of them."""
+    closed: bool = False
+    """Somebody earlier in the order waits for a slot: nobody later may take it."""
 
     @classmethod
     def of(cls, world: World, capacity: Capacity, now: float) -> Draft:
@@ -108,10 +135,11 @@ class Draft:
             "copy": capacity.copy,
             "order": capacity.order,
             "probe": capacity.probe,
+            "reach": capacity.reach,
         }
         draft = cls(world, now, free)
         for rollout, host in world.unproven():
-            draft.count_unproven(world.rollouts[rollout], host)
+            draft.count_unproven(rollout, host)
         return draft
 
     def fence(self) -> Fence:
@@ -137,13 +165,13 @@ class Draft:
         """Ask to be called again at ``at``, or earlier."""
         self.wake_at = at if self.wake_at is None else min(self.wake_at, at)
 
-    def count_unproven(self, rollout: Rollout, host: str) -> None:
-        """Count one more unproven host, with its domain."""
-        plan = next((plan for plan in rollout.header.spec.hosts if plan.name == host), None)
-        domain = plan.domain if plan is not None else ""
-        self.unproven += 1
-        self.unproven_domains[domain] = self.unproven_domains.get(domain, 0) + 1
-        self.unproven_hosts[host] = domain
+    def count_unproven(self, name: str, host: str) -> None:
+        """Count one more unproven host, with its domain and with the limit it was started under."""
+        rollout = self.world.rollouts[name]
+        limit = limit_of(rollout, rollout.hosts[host].task.direction)
+        self.limit = limit if self.limit is None else min(self.limit, limit)
+        self.unproven[host] = name
+        self.domains.add(rollout.plans[host].domain)
 
     def done(self) -> Decision:
         """Close the draft."""

@@ -172,8 +172,8 @@ def blocked_by(world: World, rollout: Rollout, now: float) -> list[Document]:
 
 def _soak(world: World, rollout: Rollout, now: float) -> Document:
     wave = rollout.header.waves[rollout.header.wave]
-    hosts = [host for host in wave.hosts if is_evidence(rollout.hosts[host])]
-    covered_s = min((world.observation(host).health.covered_s for host in hosts), default=0.0)
+    hosts, name = [host for host in wave.hosts if is_evidence(rollout.hosts[host])], rollout.header.spec.id
+    covered_s = min((world.observation(name, host).health.covered_s for host in hosts), default=0.0)
     left_s = max(0.0, wave.soak_s - covered_s)
     text = f"wave {wave.name} was observed healthy for {covered_s:.0f} of {wave.soak_s:.0f} s"
     return _blocked("soak", text, now + left_s, "", hosts)

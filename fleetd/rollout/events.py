@@ -18,6 +18,7 @@ from fleetd.rollout.host_events import (
     Evaluated,
     EvaluateIntended,
     FoundCurrent,
+    HostCleared,
     HostDeferred,
     HostFailed,
     HostGivenUp,
@@ -66,6 +67,7 @@ __all__ = [
     "Evaluated",
     "Event",
     "FoundCurrent",
+    "HostCleared",
     "HostDeferred",
     "HostEvent",
     "HostFailed",
@@ -122,6 +124,7 @@ HostEvent = (
     | HostFailed
     | HostSkipped
     | HostGivenUp
+    | HostCleared
     | HostUnhealthy
     | RollbackDecided
 )

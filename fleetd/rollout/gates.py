@@ -20,11 +20,13 @@ from fleetd.rollout.states import (
     Direction,
     Failed,
     HostState,
+    Lost,
     Pending,
     Stranded,
     is_evidence,
     is_failure,
     is_final,
+    is_unproven,
 )
 from fleetd.rollout.world import Rollout
 
@@ -70,7 +72,7 @@ def _prepare(draft: Draft, name: str, plan: HostPlan, state: Pending) -> None:
 
 def judge_budgets(draft: Draft, name: str, rollout: Rollout) -> bool:
     """End the rollout's forward motion when a budget is exceeded. Returns whether it was."""
-    reason = _exceeded(rollout) or _no_progress(draft, rollout)
+    reason = _exceeded(rollout) or _no_progress(draft, name, rollout)
     if reason:
         take_back = rollout.header.spec.policy.on_failure is OnFailure.ROLLBACK
         draft.add(e.RolloutFailing(draft.now, name, reason, take_back))
@@ -113,16 +115,20 @@ def _over(failed: list[str], scope: str, allowed: int, rollout: Rollout) -> str:
     return f"{len(failed)} failed in {scope}, {allowed} allowed: {host}: {why}"
 
 
-def _no_progress(draft: Draft, rollout: Rollout) -> str:
-    """The progress clock runs only while hosts are in flight or may start; not in a soak."""
+def _no_progress(draft: Draft, name: str, rollout: Rollout) -> str:
+    """The progress clock runs only while hosts are in flight or may start; not in a soak, nor behind others' hosts."""
     header = rollout.header
     if header.phase is not e.Phase.ROLLING:
         return ""
     limit = header.spec.policy.progress_deadline_s
-    if draft.now < header.progress_at + limit:
-        draft.wake(header.progress_at + limit)
+    due = max(header.progress_at, draft.world.freed_at) + limit
+    if draft.now < due:
+        draft.wake(due)
         return ""
     if any(isinstance(state, Copying) for state in rollout.hosts.values()):
+        return ""  # a copy has a limit of its own
+    holders = draft.unproven.values()
+    if holders and name not in holders:
         return ""
     return f"nothing moved for {format_duration(limit)} (progress_deadline)"
 
@@ -146,30 +152,35 @@ def move_waves(draft: Draft, name: str, rollout: Rollout) -> bool:
     wave = header.waves[header.wave]
     if any(not is_final(rollout.hosts[host]) for host in wave.hosts):
         return _refill(draft, name, rollout)
+    if any(is_unproven(rollout.hosts[host]) for host in wave.hosts):
+        return False  # a lost host was tolerated as a failure, and still nobody knows how it ended
     if not any(is_evidence(rollout.hosts[host]) for host in wave.hosts):
         # A wave never passes on nothing: take another host, or end.
         if _refill(draft, name, rollout):
             return True
         if header.wave == len(header.waves) - 1 or not wave.hosts or _is_spent(rollout):
             draft.add(_finished(draft, name, rollout))
-            return True
-        return False
+        else:
+            take_back = header.spec.policy.on_failure is OnFailure.ROLLBACK
+            reason = f"no host of wave {wave.name} runs the revision well: {_any_reason(rollout, wave.hosts)}"
+            draft.add(e.RolloutFailing(draft.now, name, reason, take_back))
+        return True
     if _refill(draft, name, rollout):
         return True
     if header.phase is e.Phase.ROLLING and wave.soak_s > 0:
         draft.add(e.SoakStarted(draft.now, name, header.wave))
         return True
-    if wave.soak_s <= 0 or _soaked_s(draft, rollout) >= wave.soak_s:
+    if wave.soak_s <= 0 or _soaked_s(draft, name, rollout) >= wave.soak_s:
         draft.add(e.WavePassed(draft.now, name, header.wave))
         return True
     return False
 
 
-def _soaked_s(draft: Draft, rollout: Rollout) -> float:
+def _soaked_s(draft: Draft, name: str, rollout: Rollout) -> float:
     """Return the time for which every well host of the wave was observed healthy."""
     wave = rollout.header.waves[rollout.header.wave]
     hosts = [host for host in wave.hosts if is_evidence(rollout.hosts[host])]
-    return min((draft.world.observation(host).health.covered_s for host in hosts), default=0.0)
+    return min((draft.world.observation(name, host).health.covered_s for host in hosts), default=0.0)
 
 
 def _refill(draft: Draft, name: str, rollout: Rollout) -> bool:
@@ -208,7 +219,7 @@ def plan_ending(draft: Draft, name: str, rollout: Rollout) -> None:
         state = rollout.hosts[plan.name]
         if isinstance(state, Pending | Copying | Copied) and state.task.direction is Direction.DEPLOY:
             if isinstance(state, Copying):
-                draft.ask(CancelCopy(name, plan.name))
+                draft.ask(CancelCopy(name, plan.name, state.flight.fence))
             draft.add(e.HostSkipped(now, name, plan.name, reason))
         elif isinstance(state, Committed) and _must_go_back(rollout, plan.name):
             open_hosts = True
@@ -266,13 +277,18 @@ def _ended(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
         phase, reason = e.Phase.NEEDS_OPERATOR, _first_reason(rollout, Stranded)
     elif header.failing is not None and header.failing.take_back:
         left = any(isinstance(state, Committed) for state in states)
-        lost = any(isinstance(state, Failed) and state.kind in ("lost", "interfered") for state in states)
+        lost = any(_is_out_of_hand(state) for state in states)
         phase = e.Phase.FAILED if left or lost else e.Phase.ROLLED_BACK
     elif header.aborted is not None:
         phase, reason = e.Phase.ABORTED, f"aborted by {header.aborted.by}: {header.aborted.reason}".rstrip(": ")
     else:
         phase = e.Phase.FAILED
     return e.RolloutFinished(draft.now, name, phase, reason)
+
+
+def _is_out_of_hand(state: HostState) -> bool:
+    """Whether nobody can say that the host is back on what it ran before."""
+    return isinstance(state, Lost) or (isinstance(state, Failed) and state.kind in ("lost", "interfered"))
 
 
 def reason_of(state: HostState) -> str:
@@ -288,7 +304,8 @@ def _first_reason(rollout: Rollout, kind: type[Failed] | type[Stranded]) -> str:
     return next((f"{host}: {state.reason}" for host, state in rollout.hosts.items() if isinstance(state, kind)), "")
 
 
-def _any_reason(rollout: Rollout) -> str:
-    told = [f"{host}: {reason_of(state)}" for host, state in rollout.hosts.items() if not is_evidence(state)]
+def _any_reason(rollout: Rollout, hosts: Iterable[str] | None = None) -> str:
+    asked = rollout.hosts if hosts is None else hosts
+    told = [f"{host}: {reason_of(rollout.hosts[host])}" for host in asked if not is_evidence(rollout.hosts[host])]
     more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
     return (told[0] if told else "") + more

@@ -245,11 +245,22 @@ class ContactLost:
 
 @dataclass(frozen=True, slots=True)
 class HostGivenUp:
-    """A host stayed unknown until long after its guard must have fired."""
+    """A host stayed unknown until long after its guard must have fired: the rollout goes on without it."""
 
     at: float
     rollout: str
     host: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostCleared:
+    """A person says that a lost host is gone, or in order: it is waited for no longer."""
+
+    at: float
+    rollout: str
+    host: str
+    by: str
     reason: str
 
 

@@ -7,7 +7,7 @@ from fleetd.model.duration import format_duration
 from fleetd.model.policy import RollbackScope
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
-from fleetd.rollout.decision import Draft, Extend, ProbeRound
+from fleetd.rollout.decision import Draft, Extend, ProbeRound, Reach
 from fleetd.rollout.health import is_proven, lasting_failures, not_passing
 from fleetd.rollout.spec import HostPlan
 from fleetd.rollout.states import (
@@ -15,17 +15,25 @@ from fleetd.rollout.states import (
     Current,
     Direction,
     LiveState,
+    Lost,
     Trial,
 )
 from fleetd.rollout.world import Rollout
 
+REACH_EVERY_S = 3.0
+"""How soon a host of unknown outcome is asked again: short against every guard, long against a handshake."""
 
-def plan_live(draft: Draft, name: str, rollout: Rollout) -> None:
-    """Plan for every unproven host of a rollout, whatever the rollout's phase is."""
-    for plan in rollout.header.spec.hosts:
-        state = rollout.hosts[plan.name]
+REACH_LOST_S = 60.0
+"""How often one is asked whose guard must have fired long ago."""
+
+
+def plan_live(draft: Draft) -> None:
+    """Plan for every unproven host, whatever its rollout's phase is."""
+    for name, host in draft.world.unproven():
+        rollout = draft.world.rollouts[name]
+        state = rollout.hosts[host]
         if isinstance(state, LiveState):
-            _plan_host(draft, name, rollout, plan, state)
+            _plan_host(draft, name, rollout, rollout.plans[host], state)
 
 
 def _plan_host(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: LiveState) -> None:
@@ -38,7 +46,7 @@ def _plan_host(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state:
         _plan_trial(draft, name, rollout, plan, state)
         return
     give_up_at = live.armed_at + timing.give_up_after_s(spec)
-    if live.lost_since is not None and now >= give_up_at:
+    if live.lost_since is not None and now >= give_up_at and not isinstance(state, Lost):
         waited = format_duration(round(now - live.lost_since))
         reason = f"no answer for {waited}, long after its guard must have fired"
         draft.add(e.HostGivenUp(now, name, plan.name, reason))
@@ -46,15 +54,38 @@ def _plan_host(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state:
     if now < live.retry_at:
         draft.wake(live.retry_at)
         return
+    if live.lost_since is not None and not _is_reached(draft, name, plan, state):
+        if not isinstance(state, Lost):
+            draft.wake(give_up_at)
+        return
     if draft.take("order"):
         deadline = now + timing.settle_deadline_s(spec)
         draft.add(e.SettleIntended(now, name, plan.name, draft.fence(), deadline))
         draft.wake(deadline)
 
 
+def _is_reached(draft: Draft, name: str, plan: HostPlan, state: LiveState) -> bool:
+    """Whether a lost host has answered since; asks it when not. Nothing of this is journalled, however long it takes.
+
+    The answer settles nothing: an order of ours may still be on its way. It says that a settle will arrive.
+    """
+    seen = draft.world.observation(name, plan.name)
+    if seen.reached_at is not None and seen.reached_at >= state.live.retry_at:
+        return True
+    if seen.asking:
+        return False
+    every_s = REACH_LOST_S if isinstance(state, Lost) else REACH_EVERY_S
+    due = seen.asked_at + every_s
+    if seen.failures and draft.now < due:
+        draft.wake(due)
+    elif draft.take("reach"):
+        draft.ask(Reach(name, plan.name, seen.step))
+    return False
+
+
 def _plan_trial(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> None:
     spec, now, host = rollout.header.spec, draft.now, plan.name
-    reason = _why_revert(draft, rollout, plan, state)
+    reason = _why_revert(draft, name, rollout, plan, state)
     if reason:
         if draft.take("order"):
             deadline = now + timing.revert_deadline_s(spec)
@@ -62,7 +93,7 @@ def _plan_trial(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state
             draft.wake(deadline)
         return
     checks, required = spec.checks_of(plan), required_checks(rollout, plan, state.live.passed_before)
-    health = draft.world.observation(host).health
+    health = draft.world.observation(name, host).health
     if is_proven(health, required, checks, spec.policy.min_healthy_s) and draft.take("order"):
         deadline = now + timing.commit_deadline_s(spec)
         draft.add(e.CommitIntended(now, name, host, draft.fence(), deadline))
@@ -73,7 +104,7 @@ def _plan_trial(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state
     _probe_trial(draft, name, rollout, plan, state)
 
 
-def _why_revert(draft: Draft, rollout: Rollout, plan: HostPlan, state: Trial) -> str:
+def _why_revert(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> str:
     """Return why a trial must end now; empty while it may go on."""
     header = rollout.header
     if state.failed:
@@ -88,14 +119,14 @@ def _why_revert(draft: Draft, rollout: Rollout, plan: HostPlan, state: Trial) ->
     if draft.now < state.since + header.spec.policy.healthy_deadline_s:
         return ""
     required = required_checks(rollout, plan, state.live.passed_before)
-    missing = not_passing(draft.world.observation(plan.name).health, required)
+    missing = not_passing(draft.world.observation(name, plan.name).health, required)
     deadline = format_duration(header.spec.policy.healthy_deadline_s)
     return f"not healthy within {deadline}: {'; '.join(missing) or 'not for long enough'}"
 
 
 def _keep_alive(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> None:
     """Extend the guard's deadline every third of the silence that a trial survives."""
-    seen, spec = draft.world.observation(plan.name), rollout.header.spec
+    seen, spec = draft.world.observation(name, plan.name), rollout.header.spec
     due = max(seen.extended_at, state.since) + timing.extend_every_s(spec)
     if seen.extending:
         return
@@ -103,7 +134,7 @@ def _keep_alive(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state
         draft.wake(due)
         return
     # No slot is asked for: a renewal must never wait behind other work.
-    draft.ask(Extend(name, plan.name, state.task.attempt, state.task.direction, state.live.fence))
+    draft.ask(Extend(name, plan.name, state.task.attempt, state.task.direction, state.live.fence, seen.step))
 
 
 def _probe_trial(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> None:
@@ -132,7 +163,7 @@ def ask_round(
     interval_s: float,
 ) -> None:
     """Ask for a round of checks when one is due and none is under way."""
-    seen = draft.world.observation(plan.name)
+    seen = draft.world.observation(name, plan.name)
     if seen.asking:
         return
     if draft.now < seen.next_round_at:
@@ -144,7 +175,7 @@ def ask_round(
     # In trial the boot default is still the old system; afterwards it must be the new one.
     boot_default = state.live.old if isinstance(state, Trial) else to
     names = tuple(check.name for check in checks)
-    draft.ask(ProbeRound(name, plan.name, names, builtin, required, to, boot_default, interval_s))
+    draft.ask(ProbeRound(name, plan.name, seen.step, names, builtin, required, to, boot_default, interval_s))
 
 
 def plan_soak(draft: Draft, name: str, rollout: Rollout) -> None:
@@ -157,7 +188,7 @@ def plan_soak(draft: Draft, name: str, rollout: Rollout) -> None:
             continue
         checks = spec.checks_of(plan)
         required = soak_required(rollout, plan, state)
-        failures = lasting_failures(draft.world.observation(plan.name).health, required, checks)
+        failures = lasting_failures(draft.world.observation(name, plan.name).health, required, checks)
         if failures:
             draft.add(e.HostUnhealthy(draft.now, name, plan.name, "; ".join(failures)))
             continue

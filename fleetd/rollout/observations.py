@@ -8,8 +8,7 @@ from fleetd.model.check import CheckResult
 from fleetd.model.facts import HostFacts
 from fleetd.rollout.health import observe
 from fleetd.rollout.starting import INSPECT_AGAIN_S
-from fleetd.rollout.states import is_final
-from fleetd.rollout.world import World
+from fleetd.rollout.world import Observation, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +18,20 @@ class Inspected:
     at: float
     rollout: str
     host: str
+    step: int
     facts: HostFacts | None
     baseline: tuple[CheckResult, ...]
+    unreachable: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A host of unknown outcome answered, or did not (``unreachable`` says why)."""
+
+    at: float
+    rollout: str
+    host: str
+    step: int
     unreachable: str
 
 
@@ -31,6 +42,7 @@ class Probed:
     at: float
     rollout: str
     host: str
+    step: int
     results: tuple[CheckResult, ...]
     required: tuple[str, ...]
     interval_s: float
@@ -43,6 +55,7 @@ class Extended:
     at: float
     rollout: str
     host: str
+    step: int
     done: bool
 
 
@@ -53,7 +66,7 @@ class LockEnded:
     rollout: str
 
 
-Observed = Inspected | Probed | Extended | LockEnded
+Observed = Inspected | Reached | Probed | Extended | LockEnded
 
 
 def note(world: World, message: Observed) -> None:
@@ -61,20 +74,24 @@ def note(world: World, message: Observed) -> None:
     if isinstance(message, LockEnded):
         world.locking = None
         return
-    rollout = world.rollouts.get(message.rollout)
-    seen = world.observations.get(message.host)
-    if rollout is None or seen is None or message.host not in rollout.hosts:
+    seen = world.observations.get((message.rollout, message.host))
+    if seen is None or seen.step != message.step:
         return
     match message:
         case Inspected():
             seen.asking = ""
             if message.facts is None:
-                seen.failures += 1
-                seen.unreachable = message.unreachable
+                _not_reached(seen, message.at, message.unreachable)
                 seen.next_round_at = message.at + INSPECT_AGAIN_S
             else:
                 seen.failures = 0
                 seen.facts, seen.baseline, seen.inspected_at = message.facts, message.baseline, message.at
+        case Reached():
+            seen.asking = ""
+            if message.unreachable:
+                _not_reached(seen, message.at, message.unreachable)
+            else:
+                seen.failures, seen.reached_at = 0, message.at
         case Probed():
             seen.asking = ""
             seen.next_round_at = message.at + message.interval_s
@@ -88,6 +105,7 @@ def note(world: World, message: Observed) -> None:
                 seen.extended_at = message.at
 
 
-def host_is_free(world: World, host: str) -> bool:
-    """Whether no rollout is doing anything with a host just now."""
-    return all(host not in rollout.hosts or is_final(rollout.hosts[host]) for _name, rollout in world.active())
+def _not_reached(seen: Observation, at: float, why: str) -> None:
+    seen.failures += 1
+    seen.unreachable = why
+    seen.asked_at = at

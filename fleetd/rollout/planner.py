@@ -18,8 +18,7 @@ def plan(world: World, capacity: Capacity, now: float) -> Decision:
     """Return the next decision. Nothing is decided twice: a host in flight is left alone until its deadline."""
     draft = Draft.of(world, capacity, now)
     active = list(world.active())
-    for name, rollout in active:
-        plan_live(draft, name, rollout)
+    plan_live(draft)
     for name, rollout in active:
         plan_rollbacks(draft, name, rollout)
     for name, rollout in active:

@@ -7,20 +7,26 @@ from fleetd.model.policy import OnDrift, Unreachable
 from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
-from fleetd.rollout.decision import CancelCopy, Draft, Inspect
+from fleetd.rollout.decision import CancelCopy, Draft, Inspect, limit_of
 from fleetd.rollout.health import passed
 from fleetd.rollout.spec import HostPlan
-from fleetd.rollout.states import Copied, Copying, Direction, Pending, Stranded, is_evidence
+from fleetd.rollout.states import Copied, Copying, Direction, HostState, Lost, Pending, Stranded, is_evidence
 from fleetd.rollout.world import HostRecord, Rollout
 
 INSPECTIONS = 2
 """A host counts as out of reach when it did not answer twice: one lost packet is no reason to pass it over."""
 
+COPY_MARGIN_S = 60.0
+"""What a copy that was ended by its own limit has to say so."""
+
 INSPECT_AGAIN_S = 2.0
 """Between two tries to reach a host that is to be started."""
 
-COPY_MARGIN_S = 60.0
-"""What the executor gets to end a copy by itself before it is taken for dead."""
+FACTS_FRESH_S = 60.0
+"""What a host said longer ago is asked again before anything is decided by it: people work on hosts too."""
+
+ROLLBACK_REACH_S = 600.0
+"""How long a host that must go back may be out of reach until a person is needed: longer than a slow reboot."""
 
 COPIES = 3
 """A copy that was cut goes on where it stopped; after three cuts the host is as good as out of reach."""
@@ -42,25 +48,14 @@ def plan_starts(draft: Draft, name: str, rollout: Rollout) -> None:
     header = rollout.header
     if header.phase is not e.Phase.ROLLING or header.wave >= len(header.waves):
         return
-    plans = {plan.name: plan for plan in header.spec.hosts}
     for host in header.waves[header.wave].hosts:
         state = rollout.hosts[host]
         if isinstance(state, Pending) and state.flight is None and state.task.to is not None:
-            _plan_pending(draft, name, rollout, plans[host], state)
+            _plan_pending(draft, name, rollout, rollout.plans[host], state)
         elif isinstance(state, Copying):
-            plan_copying(draft, name, host, state)
+            _bound_copy(draft, name, rollout.plans[host], state)
         elif isinstance(state, Copied):
-            _plan_copied(draft, name, rollout, plans[host], state)
-
-
-def plan_copying(draft: Draft, name: str, host: str, state: Copying) -> None:
-    """End a copy whose deadline is past; the executor bounds it with the same limit, this only covers its own death."""
-    at = state.flight.deadline + COPY_MARGIN_S
-    if draft.now < at:
-        draft.wake(at)
-        return
-    draft.ask(CancelCopy(name, host))
-    draft.add(e.CopyRefused(draft.now, name, host, state.flight.fence, "stalled", "the copy did not end in time"))
+            _plan_copied(draft, name, rollout, rollout.plans[host], state)
 
 
 def plan_rollbacks(draft: Draft, name: str, rollout: Rollout) -> None:
@@ -75,7 +70,7 @@ def plan_rollbacks(draft: Draft, name: str, rollout: Rollout) -> None:
         if state.task.direction is not Direction.ROLLBACK or not isinstance(state, Copied | Copying | Pending):
             continue
         if isinstance(state, Copying):
-            plan_copying(draft, name, plan.name, state)
+            _bound_copy(draft, name, plan, state)
             continue
         if stranded >= ROLLBACKS_STRANDED:
             reason = "two hosts are unwell on their old system too: the revision is not the cause"
@@ -87,16 +82,29 @@ def plan_rollbacks(draft: Draft, name: str, rollout: Rollout) -> None:
 
 
 def _plan_pending(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Pending) -> None:
+    if plan.name in draft.unproven:
+        _plan_held(draft, name, plan)
+        return
     if draft.now < state.retry_at:
         draft.wake(state.retry_at)
         return
     if state.copies_failed >= COPIES:
         _pass_over(draft, name, rollout, plan, f"the copy was cut {state.copies_failed} times")
         return
-    facts = _inspected(draft, name, rollout, plan, since=0.0)
+    if draft.free["copy"] <= 0:
+        return
+    facts = _inspected(draft, name, rollout, plan, since=draft.now - FACTS_FRESH_S)
     if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):
         return
     _copy(draft, name, plan)
+
+
+def _plan_held(draft: Draft, name: str, plan: HostPlan) -> None:
+    """Pass over a host that was lost in an earlier rollout; one that is only on its way back is waited for."""
+    holder = draft.unproven[plan.name]
+    if isinstance(draft.world.rollouts[holder].hosts[plan.name], Lost):
+        reason = f"how it ended in {holder} is not known yet: it does not answer"
+        draft.add(e.HostDeferred(draft.now, name, plan.name, "unsettled", reason))
 
 
 def _copy(draft: Draft, name: str, plan: HostPlan) -> None:
@@ -105,18 +113,28 @@ def _copy(draft: Draft, name: str, plan: HostPlan) -> None:
         draft.add(e.CopyIntended(draft.now, name, plan.name, draft.fence(), deadline))
 
 
+def _bound_copy(draft: Draft, name: str, plan: HostPlan, state: Copying) -> None:
+    """End a copy that its own limit did not end: only a mistake in an adapter comes here."""
+    flight, over = state.flight, state.flight.deadline + COPY_MARGIN_S
+    if draft.now < over:
+        draft.wake(over)
+        return
+    draft.ask(CancelCopy(name, plan.name, flight.fence))
+    draft.add(e.CopyRefused(draft.now, name, plan.name, flight.fence, "stalled", "the copy took too long"))
+
+
 def _plan_copied(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Copied) -> None:
     if draft.now < state.retry_at:
         draft.wake(state.retry_at)
         return
-    if not _may_start(draft, rollout, plan, state.task.direction):
+    if not _may_start(draft, name, rollout, plan, state.task.direction):
         return
-    facts = _inspected(draft, name, rollout, plan, since=state.at)
+    facts = _inspected(draft, name, rollout, plan, since=max(state.at, draft.now - FACTS_FRESH_S))
     if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):
         return
     if not draft.take("order"):
         return
-    seen, spec = draft.world.observation(plan.name), rollout.header.spec
+    seen, spec = draft.world.observation(name, plan.name), rollout.header.spec
     baseline = passed(seen.baseline) if state.task.baseline is None else state.task.baseline
     deadline = draft.now + timing.trial_deadline_s(spec)
     old = old_system(facts, state.task.to)
@@ -125,7 +143,7 @@ def _plan_copied(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, stat
             draft.now, name, plan.name, draft.fence(), deadline, parse_store_path(old), facts.machine_id, baseline
         )
     )
-    draft.count_unproven(rollout, plan.name)
+    draft.count_unproven(name, plan.name)
     draft.wake(deadline)
 
 
@@ -136,33 +154,36 @@ def old_system(facts: HostFacts, to: StorePath | None) -> str:
     return facts.current
 
 
-def _may_start(draft: Draft, rollout: Rollout, plan: HostPlan, direction: Direction) -> bool:
-    """Whether one more host may become unproven: promise 2, and the first host alone."""
-    spec, policy, total = rollout.header.spec, rollout.header.spec.policy, len(rollout.hosts)
-    if direction is Direction.ROLLBACK:
-        limit = policy.rollback_max_parallel.rounded_down(total)
-    else:
-        limit = policy.max_parallel.rounded_down(total)
-        if not any(is_evidence(state) for state in rollout.hosts.values()):
-            limit = 1
-    if draft.unproven >= min(limit, policy.max_unproven):
+def _may_start(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, direction: Direction) -> bool:
+    """Whether one more host may become unproven: promise 2, the first host alone, and one actor per host."""
+    spec = rollout.header.spec
+    if plan.name in draft.unproven:
         return False
-    if any(host in draft.unproven_hosts for host in plan.depends_on):
+    first = direction is Direction.DEPLOY and not any(is_evidence(state) for state in rollout.hosts.values())
+    if first and name in draft.unproven.values():
         return False
-    if any(plan.name in other.depends_on for other in spec.hosts if other.name in draft.unproven_hosts):
+    if any(host in draft.unproven for host in plan.depends_on):
         return False
-    domains = draft.unproven_domains
-    return plan.domain in domains or len(domains) < policy.max_domains
+    if any(plan.name in other.depends_on for other in spec.hosts if other.name in draft.unproven):
+        return False
+    if plan.domain not in draft.domains and len(draft.domains) >= spec.policy.max_domains:
+        return False
+    limit = limit_of(rollout, direction)
+    if draft.closed or len(draft.unproven) >= min(limit, draft.limit or limit):
+        # Whoever comes later in the order must not take the slot that this one waits for.
+        draft.closed = True
+        return False
+    return True
 
 
 def _inspected(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, *, since: float) -> HostFacts | None:
     """Return facts that are newer than ``since``, or ask for them and return None."""
-    seen = draft.world.observation(plan.name)
+    seen = draft.world.observation(name, plan.name)
     if seen.asking:
         return None
     if seen.inspected_at is not None and seen.inspected_at >= since and seen.facts is not None:
         return seen.facts
-    if seen.failures >= INSPECTIONS:
+    if seen.failures >= INSPECTIONS and not _is_waited_for(draft, rollout.hosts[plan.name]):
         _pass_over(draft, name, rollout, plan, seen.unreachable)
         return None
     if seen.failures and draft.now < seen.next_round_at:
@@ -170,8 +191,15 @@ def _inspected(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, *, sin
         return None
     if draft.take("probe"):
         checks = tuple(check.name for check in rollout.header.spec.checks_of(plan))
-        draft.ask(Inspect(name, plan.name, checks))
+        draft.ask(Inspect(name, plan.name, seen.step, checks))
     return None
+
+
+def _is_waited_for(draft: Draft, state: HostState) -> bool:
+    """Whether a host that does not answer is asked on: one that must go back is not given up at once."""
+    if not isinstance(state, Copied) or state.task.direction is not Direction.ROLLBACK:
+        return False
+    return draft.now < state.at + ROLLBACK_REACH_S
 
 
 def _pass_over(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, reason: str) -> None:
@@ -188,7 +216,7 @@ def _is_settled_by(
     draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Pending | Copied, facts: HostFacts
 ) -> bool:
     """Decide what the facts alone decide: nothing to do, or blocked. Returns whether they did."""
-    seen, to, now = draft.world.observation(plan.name), state.task.to, draft.now
+    seen, to, now = draft.world.observation(name, plan.name), state.task.to, draft.now
     if facts.current == to and facts.profile == to and facts.boot_default in (to, UNREADABLE):
         draft.add(e.FoundCurrent(now, name, plan.name, facts.machine_id, passed(seen.baseline)))
         return True

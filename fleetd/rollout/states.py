@@ -5,6 +5,8 @@
     pending → copying → copied → switching → trial → committing → committed
                                      └────────┴──────────┴→ reverting → reverted
     ends without a trial: current, deferred, skipped, failed     going back failed too: stranded
+    out of reach until long after its guard fired: lost, which the rollout counts as failed and ends without, and
+    which is still unproven until the host is seen again or a person clears it
 
 A rollback is the same walk in the other direction of ``Task.direction``, and ends in ``rolled-back``.
 *Unknown* is not a state but a mark: ``Live.lost_since``.
@@ -148,6 +150,20 @@ class Reverting:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """Out of reach until long after its guard must have fired: failed as far as the rollout goes.
+
+    Nobody has seen how the host ended, so it stays unproven and keeps its slot until it answers a settle, or until a
+    person says that it is gone.
+    """
+
+    task: Task
+    live: Live
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """Running, profile and boot default are the new system, seen over a fresh connection.
 
@@ -234,6 +250,7 @@ HostState = (
     | Trial
     | Committing
     | Reverting
+    | Lost
     | Committed
     | Current
     | Reverted
@@ -244,10 +261,10 @@ HostState = (
     | Stranded
 )
 
-LiveState = Switching | Trial | Committing | Reverting
+LiveState = Switching | Trial | Committing | Reverting | Lost
 """The unproven states: something of ours is under way on the host, or nobody knows."""
 
-FinalState = Committed | Current | Reverted | RolledBack | Failed | Deferred | Skipped | Stranded
+FinalState = Lost | Committed | Current | Reverted | RolledBack | Failed | Deferred | Skipped | Stranded
 
 
 def is_unproven(state: HostState) -> bool:
@@ -263,7 +280,7 @@ def is_final(state: HostState) -> bool:
 def is_failure(state: HostState) -> bool:
     """Whether the host counts against a failure budget."""
     match state:
-        case Reverted() | Stranded():
+        case Reverted() | Stranded() | Lost():
             return True
         case Failed(kind=kind):
             return kind != SOURCE_FAILED
@@ -289,6 +306,7 @@ _SHOWN = {
     Trial: "trial",
     Committing: "committing",
     Reverting: "reverting",
+    Lost: "failed",
     Committed: "committed",
     Current: "current",
     Reverted: "reverted",

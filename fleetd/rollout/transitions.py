@@ -26,6 +26,7 @@ from fleetd.rollout.states import (
     HostState,
     Live,
     LiveState,
+    Lost,
     Pending,
     Reverted,
     Reverting,
@@ -107,7 +108,7 @@ def after_restart(state: HostState, at: float, away_s: float) -> HostState:
         case Trial():
             live = replace(_lost(state.live, at), retry_at=at, absent=True)
             return replace(state, live=live, since=state.since + away_s)
-        case Committing() | Reverting():
+        case Committing() | Reverting() | Lost():
             return replace(state, live=replace(_lost(state.live, at), retry_at=at))
         case _:
             return state
@@ -156,7 +157,7 @@ def _intend(
             return Committing(state.task, _take_off(state.live, Verb.COMMIT, event), state.since)
         case Switching() | Trial(), e.RevertIntended() if state.live.flight is None:
             return Reverting(state.task, _take_off(state.live, Verb.REVERT, event), event.reason)
-        case Switching() | Trial() | Committing() | Reverting(), e.SettleIntended():
+        case Switching() | Trial() | Committing() | Reverting() | Lost(), e.SettleIntended():
             return replace(state, live=_take_off(state.live, Verb.SETTLE, event))
         case _:
             raise IllegalTransition(state, event)
@@ -167,6 +168,8 @@ def _reported(state: LiveState, event: e.HostReported) -> HostState:
         return _never_started(state, event)
     landed = replace(state.live, flight=None, lost_since=None, retry_at=event.at)
     moving = replace(landed, retry_at=event.at + RETRY_MOVING_S)
+    if isinstance(state, Lost) and event.state.is_moving:
+        return replace(state, live=moving)
     match event.state:
         case HelperState.SWITCHING:
             return Switching(state.task, moving)
@@ -192,6 +195,8 @@ def _reported(state: LiveState, event: e.HostReported) -> HostState:
 def _never_started(state: LiveState, event: e.HostReported) -> HostState:
     if isinstance(state, Switching):
         return Copied(state.task, event.at, retry_at=event.at)
+    if isinstance(state, Lost):
+        return Failed(state.task, "lost", f"{state.reason}; seen again, and it knows of no such activation", event.at)
     return Failed(state.task, "host-state-lost", "the host no longer knows of this activation", event.at)
 
 
@@ -204,7 +209,7 @@ def _in_trial(state: LiveState, event: e.HostReported, live: Live) -> HostState:
             return replace(state, live=live, failed=failed or state.failed)
         case Committing(since=since):
             return Trial(state.task, live, since, failed)
-        case Reverting(reason=reason):
+        case Reverting(reason=reason) | Lost(reason=reason):
             return Trial(state.task, live, event.at, reason)
 
 
@@ -254,6 +259,7 @@ def _decide(
     | e.HostFailed
     | e.HostSkipped
     | e.HostGivenUp
+    | e.HostCleared
     | e.HostUnhealthy
     | e.RollbackDecided,
 ) -> HostState:
@@ -271,7 +277,10 @@ def _decide(
         case Pending() | Copying() | Copied(), e.HostSkipped():
             return Skipped(state.task, event.reason, event.at)
         case Switching() | Trial() | Committing() | Reverting(), e.HostGivenUp():
-            return Failed(state.task, "lost", event.reason, event.at)
+            return Lost(state.task, state.live, event.reason, event.at)
+        case Lost(), e.HostCleared():
+            reason = f"{state.reason}; cleared by {event.by}"
+            return Failed(state.task, "lost", reason, event.at)
         case Committed() | Current(), e.HostUnhealthy():
             return replace(state, unhealthy=event.reason)
         case Committed(), e.RollbackDecided():
@@ -295,7 +304,7 @@ def _lost(live: Live, at: float) -> Live:
 
 
 def _reason(state: LiveState, event: e.HostReported) -> str:
-    if isinstance(state, Reverting):
+    if isinstance(state, Reverting | Lost):
         return state.reason
     if isinstance(state, Trial) and state.failed:
         return state.failed

@@ -121,14 +121,15 @@ class Fleet:
 
     def reply(self, question: object) -> None:
         match question:
-            case Inspect(host=host):
+            case Inspect(host=host, step=step):
                 facts = None if host in self.away else self.facts(host)
-                note(self.world, Inspected(self.now, "r-1", host, facts, self.results(host), "no answer"))
-            case ProbeRound(host=host, builtin=builtin, required=required, interval_s=interval_s):
+                note(self.world, Inspected(self.now, "r-1", host, step, facts, self.results(host), "no answer"))
+            case ProbeRound(host=host, step=step, builtin=builtin, required=required, interval_s=interval_s):
                 passed = tuple(CheckResult(name, CheckOutcome.PASS) for name in builtin)
-                note(self.world, Probed(self.now, "r-1", host, passed + self.results(host), required, interval_s))
-            case Extend(host=host):
-                note(self.world, Extended(self.now, "r-1", host, True))
+                results = passed + self.results(host)
+                note(self.world, Probed(self.now, "r-1", host, step, results, required, interval_s))
+            case Extend(host=host, step=step):
+                note(self.world, Extended(self.now, "r-1", host, step, True))
             case CancelCopy():
                 pass
             case _:

@@ -1,0 +1,100 @@
+"""What every journal keeps: SQLite's, and the one in memory that simulations use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from fleetd.errors import JournalError
+from fleetd.journal.sqlite import SqliteJournal
+from fleetd.ports import Journal, ReadModels, Record
+from tests.fakes.journal import Disk, MemoryJournal
+
+NOTHING = ReadModels({}, {}, {}, {})
+Make = Callable[[], Journal]
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    """Return a maker of journals over one and the same storage."""
+    if request.param == "sqlite":
+        return lambda: SqliteJournal(tmp_path)
+    disk = Disk()
+    return lambda: MemoryJournal(disk)
+
+
+def rows(*seqs: int) -> list[Record]:
+    return [Record(seq, 1, float(seq), "r-1", "web1", "Something", 1, {"n": seq, "list": [1, "two"]}) for seq in seqs]
+
+
+async def seqs(journal: Journal) -> list[int]:
+    return [record.seq for record in await journal.replay()]
+
+
+@pytest.mark.asyncio
+async def test_what_was_appended_comes_back_as_it_was(make: Make) -> None:
+    journal = make()
+    await journal.open()
+    await journal.append(rows(1, 2), NOTHING)
+    await journal.append(rows(3), NOTHING)
+    await journal.close()
+    again = make()
+    await again.open()
+    assert list(await again.replay()) == rows(1, 2, 3)
+    await again.close()
+
+
+@pytest.mark.asyncio
+async def test_the_term_rises_with_each_start(make: Make) -> None:
+    terms = []
+    for _ in range(3):
+        journal = make()
+        terms.append(await journal.open())
+        await journal.close()
+    assert terms == [1, 2, 3]
+
+
+@pytest.mark.asyncio
+async def test_a_second_owner_is_refused_and_raises_no_term(make: Make) -> None:
+    first, second = make(), make()
+    assert await first.open() == 1
+    with pytest.raises(JournalError, match="another fleetd"):
+        await second.open()
+    await second.close()
+    await first.append(rows(1), NOTHING)
+    await first.close()
+    third = make()
+    assert await third.open() == 2
+    await third.close()
+
+
+@pytest.mark.parametrize("wrong", [(3,), (1,), (2, 4), (2, 2), (3, 2)])
+@pytest.mark.asyncio
+async def test_records_that_do_not_follow_the_head_change_nothing(make: Make, wrong: Sequence[int]) -> None:
+    journal = make()
+    await journal.open()
+    await journal.append(rows(1), NOTHING)
+    with pytest.raises(JournalError):
+        await journal.append(rows(*wrong), NOTHING)
+    assert await seqs(journal) == [1]
+    await journal.append(rows(2), NOTHING)
+    await journal.close()
+
+
+@pytest.mark.asyncio
+async def test_a_record_that_is_no_json_changes_nothing(make: Make) -> None:
+    journal = make()
+    await journal.open()
+    bad = Record(2, 1, 2.0, "", "", "Something", 1, {"what": object()})
+    with pytest.raises((JournalError, TypeError)):
+        await journal.append([*rows(1), bad], NOTHING)
+    assert await seqs(journal) == []
+    await journal.close()
+
+
+@pytest.mark.asyncio
+async def test_a_journal_that_is_not_open_takes_nothing(make: Make) -> None:
+    with pytest.raises(JournalError):
+        await make().append(rows(1), NOTHING)

@@ -1,0 +1,211 @@
+"""What a simulated run is given: a fleet, a policy, how the new systems behave, and what goes wrong when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from fleetd.model.check import Check, HttpCheck
+from fleetd.model.facts import Verdict
+from fleetd.model.fleet import Installable
+from fleetd.model.goal import Goal
+from fleetd.model.policy import FailureBudget, OnFailure, Policy, RollbackScope, Size, Unreachable
+from fleetd.model.store_path import StorePath
+from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec, Wave
+from tests.simulation.sim_machine import GOOD, Behaviour
+from tests.simulation.sim_ports import Weather
+
+CONTACT_S = 10.0
+CALM = Weather()
+CHECK = Check("web", "*", HttpCheck("http://{address}/"), interval_s=2, timeout_s=2, successes=2, soak_interval_s=5)
+POLICY = Policy(
+    max_parallel=Size(count=3),
+    max_domains=9,
+    switch_timeout_s=60,
+    min_healthy_s=4,
+    healthy_deadline_s=30,
+    contact_timeout_s=60,
+    commit_timeout_s=30,
+    revert_timeout_s=40,
+    progress_deadline_s=900,
+    failure_budget=FailureBudget(Size(), Size(), Size()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mishap:
+    """Something that goes wrong on one host. ``for_s`` is how long a link or the power is away."""
+
+    at_s: float
+    kind: str
+    host: str
+    for_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The controller dies at an append, before it is durable or just after, and is back after a while."""
+
+    append: int
+    durable: bool
+    away_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asks for, and when: ``deploy`` (the next revision), ``abort`` or ``rollback`` of the first."""
+
+    at_s: float
+    kind: str
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One run. ``quiet_at_s`` is when the last mishap is over, and the weather good for the rest."""
+
+    seed: int
+    hosts: tuple[str, ...]
+    policy: Policy = POLICY
+    waves: tuple[int, ...] = (1, 2)
+    soak_s: float = 20.0
+    domains: int = 3
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    broken: tuple[str, ...] = ()
+    weather: Weather = CALM
+    mishaps: tuple[Mishap, ...] = ()
+    crashes: tuple[Crash, ...] = ()
+    requests: tuple[Request, ...] = (Request(0.0, "deploy"),)
+    quiet_at_s: float = 4000.0
+    meddled: tuple[str, ...] = ()
+
+
+def system(host: str, version: int) -> StorePath:
+    """Return the toplevel of a host's version."""
+    digits = f"{version:02d}{host.removeprefix('h'):0>4}"
+    return StorePath(f"/nix/store/{'0' * (32 - len(digits))}{digits}-nixos-system-{host}-v{version}")
+
+
+def names(count: int) -> tuple[str, ...]:
+    """Return the names of a fleet."""
+    return tuple(f"h{number}" for number in range(1, count + 1))
+
+
+def spec_of(scenario: Scenario, request: Request, version: int) -> RolloutSpec:
+    """Return what a deploy request asks for."""
+    hosts = request.hosts or scenario.hosts
+    number = {host: index for index, host in enumerate(scenario.hosts)}
+    plans = tuple(
+        HostPlan(host, Installable(f"f#{system(host, version)}"), f"d{number[host] % scenario.domains}", (), ("web",))
+        for host in hosts
+    )
+    waves: list[Wave] = []
+    left = hosts
+    for size in scenario.waves:
+        chosen, left = left[:size], left[size:]
+        if chosen:
+            waves.append(Wave(f"wave-{len(waves) + 1}", chosen, scenario.soak_s))
+    if left:
+        waves.append(Wave("rest", left))
+    return RolloutSpec(
+        id="",
+        kind=Kind.DEPLOY,
+        revision=f"v{version}",
+        flake=None,
+        on="*",
+        goal=Goal.SWITCH,
+        policy=scenario.policy,
+        checks=(CHECK,),
+        hosts=plans,
+        waves=tuple(waves),
+        requested_by="simulation",
+        reason="",
+        contact_s=CONTACT_S,
+        key=f"v{version}",
+    )
+
+
+BAD = (
+    replace(GOOD, healthy=False),
+    replace(GOOD, sick_after_s=25.0),
+    replace(GOOD, cuts_network=True),
+    replace(GOOD, ends=Verdict.FAILED),
+    replace(GOOD, ends=Verdict.NOT_STARTED),
+    replace(GOOD, ends=Verdict.INTERRUPTED),
+    replace(GOOD, hangs=True),
+    replace(GOOD, commit_skips="profile"),
+    replace(GOOD, commit_skips="boot"),
+    replace(GOOD, commit_hangs=True),
+    replace(GOOD, healthy=False, reverts_failing=1),
+    replace(GOOD, healthy=False, reverts_failing=5),
+)
+
+
+def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
+    """Draw a scenario; the same generator state gives the same one."""
+    fleet = names(hosts or rng.randint(1, 8))
+    policy = replace(
+        POLICY,
+        max_parallel=Size(count=rng.randint(1, 4)),
+        rollback_max_parallel=Size(count=rng.randint(1, 3)),
+        max_domains=rng.choice((1, 2, 9)),
+        failure_budget=FailureBudget(
+            Size(count=rng.choice((0, 0, 1))), Size(count=rng.randint(0, 2)), Size(count=rng.randint(0, 3))
+        ),
+        on_failure=rng.choice((OnFailure.ROLLBACK, OnFailure.ROLLBACK, OnFailure.STOP)),
+        rollback_scope=rng.choice(tuple(RollbackScope)),
+        unreachable=rng.choice(tuple(Unreachable)),
+    )
+    behaviours: dict[str, Behaviour] = {}
+    some = rng.choice((0.0, 0.1, 0.3))
+    for host in fleet:
+        if rng.random() < some:
+            behaviours[system(host, 2)] = rng.choice(BAD)
+        elif rng.random() < 0.3:
+            behaviours[system(host, 2)] = replace(GOOD, switch_s=rng.uniform(0.5, 40.0), commit_s=rng.uniform(0.5, 9.0))
+    rough = rng.random() < 0.5
+    weather = (
+        Weather(
+            lost=rng.choice((0.0, 0.05, 0.2)),
+            answer_lost=rng.choice((0.0, 0.05, 0.2)),
+            late=rng.choice((0.0, 0.05, 0.2)),
+            doubled=rng.choice((0.0, 0.1)),
+            refused=rng.choice((0.0, 0.1)),
+            copy_cut=rng.choice((0.0, 0.2)),
+        )
+        if rough
+        else CALM
+    )
+    kinds = ("link", "link", "power", "guard", "commit", "meddle")
+    mishaps = tuple(
+        Mishap(rng.uniform(0, 250), rng.choice(kinds), rng.choice(fleet), rng.choice((2.0, 20.0, 90.0, 250.0, 3000.0)))
+        for _ in range(rng.choice((0, 1, 2, 4, 8)))
+    )
+    crashes = tuple(
+        Crash(rng.randint(2, 20 * len(fleet)), rng.random() < 0.5, rng.choice((0.5, 5.0, 20.0, 200.0, 2000.0)))
+        for _ in range(rng.choice((0, 0, 1, 1, 3)))
+    )
+    return Scenario(
+        seed=seed,
+        hosts=fleet,
+        policy=policy,
+        waves=rng.choice(((), (1,), (1, 2), (2, 2), (1, 3))),
+        soak_s=rng.choice((0.0, 15.0, 40.0)),
+        domains=rng.randint(1, 3),
+        behaviours=behaviours,
+        broken=tuple(host for host in fleet if rng.random() < 0.03),
+        weather=weather,
+        mishaps=mishaps,
+        crashes=crashes,
+        requests=(Request(0.0, "deploy"), *_more_requests(rng, fleet)),
+        meddled=tuple(dict.fromkeys(mishap.host for mishap in mishaps if mishap.kind == "meddle")),
+    )
+
+
+def _more_requests(rng: Random, fleet: tuple[str, ...]) -> tuple[Request, ...]:
+    found = []
+    for _ in range(rng.choice((0, 0, 1, 2))):
+        kind = rng.choice(("abort", "rollback", "deploy", "deploy"))
+        some = tuple(host for host in fleet if rng.random() < 0.6) or fleet[:1]
+        found.append(Request(rng.uniform(5, 250), kind, some if kind == "deploy" else ()))
+    return tuple(sorted(found, key=lambda request: request.at_s))

@@ -1,0 +1,269 @@
+"""A host with time: ``SimHost``'s steps happen by themselves, as long and as well as its systems' behaviours say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fleetd.model.facts import HelperState, HostFacts, HostStatus, Verdict
+from fleetd.model.order import Order, Verb
+from tests.simulation.sim_host import ENDED, Answer, SimHost
+
+GUARD_LOOKS_AFTER_S = 1.0
+RESTART_S = 2.0
+"""systemd starts a revert that failed again after this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How a toplevel is on one host: what its switch does, and how well it runs."""
+
+    switch_s: float = 4.0
+    ends: Verdict = Verdict.LIVE
+    hangs: bool = False
+    healthy: bool = True
+    sick_after_s: float | None = None
+    cuts_network: bool = False
+    commit_s: float = 2.0
+    commit_skips: str = ""
+    """``profile`` or ``boot``: that step of the commit does not work."""
+    commit_hangs: bool = False
+    revert_s: float = 3.0
+    reverts_failing: int = 0
+    """How many times going back from it fails first."""
+
+
+GOOD = Behaviour()
+
+
+class SimMachine:
+    """One simulated machine. ``changed`` is called after each of its steps, and may raise."""
+
+    def __init__(
+        self,
+        host: SimHost,
+        behaviours: Mapping[str, Behaviour],
+        loop: asyncio.AbstractEventLoop,
+        changed: Callable[[SimMachine], None],
+    ) -> None:
+        self.host = host
+        self.behaviours = behaviours
+        self.loop = loop
+        self.changed = changed
+        self.booted_at = loop.time()
+        self.powered = True
+        self.link_up = True
+        self.boots = 1
+        self.began_at = loop.time()
+        """When what runs now began to run."""
+        self.armed: dict[str, int] = {}
+        """How many times each activation was armed: more than once would be a doubled step."""
+        self._running: dict[str, object] = {}
+        self._reverts_failed = 0
+
+    # -- seen from outside --------------------------------------------------------------------------------------
+
+    @property
+    def reachable(self) -> bool:
+        """Whether packets reach it and come back."""
+        return self.powered and self.link_up and not self._running_system().cuts_network
+
+    @property
+    def healthy(self) -> bool:
+        """Whether its service answers as it should."""
+        system = self._running_system()
+        sick = system.sick_after_s is not None and self.loop.time() - self.began_at >= system.sick_after_s
+        return self.powered and system.healthy and not sick
+
+    @property
+    def under_way(self) -> bool:
+        """Whether something of ours is: what the blast radius bounds."""
+        return self.host.state not in ENDED
+
+    def uptime_s(self) -> int:
+        """Return whole seconds of the boot clock."""
+        return int(self.loop.time() - self.booted_at)
+
+    def facts(self) -> HostFacts:
+        """Return what the helper says of the host."""
+        self._step(self.host.facts)
+        host = self.host
+        return HostFacts(
+            fence=host.fence,
+            state=host.state,
+            id=host.active,
+            current=host.current,
+            booted=host.booted,
+            profile=host.profile,
+            boot_default=host.boot_default,
+            boot_kind="systemd-boot",
+            boot_id=host.boot_id,
+            uptime_s=float(self.uptime_s()),
+            machine_id=host.machine_id,
+            hostname=host.name,
+            system="x86_64-linux",
+            nix_version="2.26",
+            needs_reboot=False,
+            state_durable=True,
+            nix_free_bytes=1 << 30,
+            nix_free_inodes=1 << 20,
+            boot_free_bytes=1 << 28,
+            clock=self.loop.time(),
+        )
+
+    def status(self) -> HostStatus:
+        """Return how its newest activation stands."""
+        record, host = self.host.record, self.host
+        return HostStatus(
+            fence=host.fence,
+            state=host.state,
+            id=host.active,
+            old=record.old if record else "",
+            new=record.new if record else "",
+            current=host.current,
+            deadline_in_s=float(record.deadline - self.uptime_s()) if record else None,
+            verdict=record.verdict if record else Verdict.NONE,
+            exit_code="",
+            failed_units=(),
+            down_units=(),
+            route_ok=True,
+            by=record.by if record else "",
+            message="",
+            log="",
+        )
+
+    def order(self, order: Order) -> Answer:
+        """Take an order."""
+        before = self.host.state
+        answer = self.host.order(order, self.uptime_s())
+        started = order.verb is Verb.TRIAL and answer == Answer("ok", "started")
+        if started:
+            self.armed[order.id] = self.armed.get(order.id, 0) + 1
+            self._reverts_failed = 0
+        if started or self.host.state is not before or order.verb in (Verb.SETTLE, Verb.REVERT, Verb.COMMIT):
+            self._after()
+        return answer
+
+    # -- what happens to it -------------------------------------------------------------------------------------
+
+    def power_cut(self, off_s: float) -> None:
+        """Lose power at once, and boot the default after a while."""
+        if not self.powered:
+            return
+        self.powered = False
+        self._running.clear()
+        self.loop.call_later(off_s, self._boot)
+        self.changed(self)
+
+    def _boot(self) -> None:
+        self.powered = True
+        self.boots += 1
+        self.booted_at = self.began_at = self.loop.time()
+        self.host.reboots(f"boot-{self.boots}")
+        self._after()
+
+    def kill_guard(self) -> None:
+        """Somebody kills the guard: systemd starts the revert."""
+        if self.powered:
+            self._step(self.host.guard_dies)
+
+    def kill_commit(self) -> None:
+        """The commit's process is killed in the middle."""
+        if self.powered and self.host.units.commit:
+            self._step(self.host.commit_dies)
+
+    def meddle(self, system: str) -> None:
+        """An operator switches by hand."""
+        if self.powered:
+            self.began_at = self.loop.time()
+            self._step(lambda: self.host.operator_switches(system))
+
+    # -- what it does by itself ---------------------------------------------------------------------------------
+
+    def _running_system(self) -> Behaviour:
+        return self.behaviours.get(self.host.current, GOOD)
+
+    def _new(self) -> Behaviour:
+        record = self.host.record
+        return GOOD if record is None else self.behaviours.get(record.new, GOOD)
+
+    def _step(self, step: Callable[[], None]) -> None:
+        before = self.host.current
+        step()
+        if self.host.current != before:
+            self.began_at = self.loop.time()
+        self._after()
+
+    def _after(self) -> None:
+        """Start and forget processes so that they are those that the host says run."""
+        units = self.host.units
+        begin = {"guard": self._guard, "switch": self._switch, "commit": self._commit, "revert": self._revert}
+        for name, start in begin.items():
+            runs = bool(getattr(units, name))
+            if runs and name not in self._running:
+                self._running[name] = token = object()
+                start(token)
+            elif not runs:
+                self._running.pop(name, None)
+        self.changed(self)
+
+    def _later(self, name: str, token: object, delay_s: float, step: Callable[[], None]) -> None:
+        def happen() -> None:
+            if self._running.get(name) is token and self.powered:
+                step()
+
+        self.loop.call_later(delay_s, happen)
+
+    def _guard(self, token: object) -> None:
+        record = self.host.record
+        if record is None:
+            return
+        deadline = record.commit_deadline if record.state is HelperState.COMMITTING else record.deadline
+        wait_s = max(0.0, self.booted_at + deadline + 1 - self.loop.time()) + GUARD_LOOKS_AFTER_S
+
+        def look() -> None:
+            self._step(lambda: self.host.guard_looks(self.uptime_s()))
+            if self._running.get("guard") is token:
+                self._guard(token)
+
+        self._later("guard", token, wait_s, look)
+
+    def _switch(self, token: object) -> None:
+        new = self._new()
+        record = self.host.record
+        if record is None:
+            return
+        if new.ends not in (Verdict.NOT_STARTED, Verdict.NEEDS_REBOOT):
+            self._later("switch", token, new.switch_s * 0.6, lambda: self._step(self.host.switch_moves))
+        hangs_s = float(record.times.switch_timeout_s)
+        ends, after_s = (Verdict.INTERRUPTED, hangs_s) if new.hangs else (new.ends, min(new.switch_s, hangs_s))
+        self._later("switch", token, after_s, lambda: self._step(lambda: self._switch_ends(ends)))
+
+    def _switch_ends(self, verdict: Verdict) -> None:
+        record = self.host.record
+        if record is not None and self.host.current not in (record.old, record.new):
+            verdict = Verdict.INTERFERED
+        self.host.switch_ends(verdict, self.uptime_s())
+
+    def _commit(self, token: object) -> None:
+        new = self._new()
+        if new.commit_hangs:
+            return
+        third = new.commit_s / 3
+        if new.commit_skips != "profile":
+            self._later("commit", token, third, lambda: self._step(self.host.commit_sets_profile))
+        if new.commit_skips != "boot":
+            self._later("commit", token, 2 * third, lambda: self._step(self.host.commit_sets_boot_default))
+        self._later("commit", token, new.commit_s, lambda: self._step(self.host.commit_ends))
+
+    def _revert(self, token: object) -> None:
+        self._later("revert", token, 0.1, lambda: self._step(self.host.revert_begins))
+        self._later("revert", token, 0.1 + self._new().revert_s, lambda: self._revert_ends(token))
+
+    def _revert_ends(self, token: object) -> None:
+        well = self._reverts_failed >= self._new().reverts_failing
+        self._reverts_failed += not well
+        self._step(lambda: self.host.revert_ends(well=well))
+        if self._running.get("revert") is token:
+            self._later("revert", token, RESTART_S, lambda: self._revert(token))

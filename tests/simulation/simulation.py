@@ -1,0 +1,297 @@
+"""One simulated run: the real controller, planner and executor against simulated machines, in virtual time.
+
+``simulate(scenario)`` raises ``ViolationError`` when a promise is broken, and otherwise says how the run ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from fleetd.controller.commands import AbortRollout, RollBackRollout
+from fleetd.controller.loop import Controller
+from fleetd.errors import RefusedError
+from fleetd.executor.executor import Executor
+from fleetd.executor.on_host import OnHost
+from fleetd.executor.sources import Sources
+from fleetd.model.facts import HelperState
+from fleetd.model.fleet import Fleet, Host
+from fleetd.ports import Record
+from fleetd.rollout.decision import Capacity
+from fleetd.rollout.states import shown
+from tests.fakes.journal import Disk, MemoryJournal
+from tests.simulation.scenario import Crash, Mishap, Request, Scenario, spec_of, system
+from tests.simulation.sim_host import SimHost
+from tests.simulation.sim_machine import SimMachine
+from tests.simulation.sim_ports import SimBuilder, SimHosts, SimProbe, SimPusher, SimStore, Weather
+from tests.simulation.virtual_time import VirtualClock, VirtualLoop
+from tests.simulation.watch import ViolationError, Watch, require
+
+LIVELY_S = 6 * 3600.0
+"""Once nothing goes wrong any more, every rollout must end within this."""
+
+QUIET_S = 600.0
+"""What hosts get after the last rollout's end to finish by themselves."""
+
+
+SPIN_TICKS = 500
+"""More ticks than this at one instant decide nothing new."""
+
+
+class _Died(BaseException):
+    """The controller is gone. Not an Exception, so that nothing in it can catch it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a run ended."""
+
+    phases: dict[str, str]
+    states: dict[str, dict[str, str]]
+    runs: dict[str, str]
+    trace: tuple[str, ...]
+    appends: int
+    events: int
+    ended_at_s: float
+
+
+def simulate(scenario: Scenario) -> Report:
+    """Run a scenario to its end. Raises ViolationError."""
+    loop = VirtualLoop()
+    failures: list[BaseException] = []
+
+    def failed(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        problem = context.get("exception")
+        failures.append(problem if isinstance(problem, BaseException) else RuntimeError(str(context)))
+
+    loop.set_exception_handler(failed)
+    try:
+        report = loop.run_until_complete(Simulation(scenario, loop, failures).run())
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+    if failures:
+        raise failures[0]
+    return report
+
+
+class Simulation:
+    """The machines, the disk, and whichever controller is alive just now."""
+
+    def __init__(self, scenario: Scenario, loop: VirtualLoop, failures: list[BaseException]) -> None:
+        self.scenario = scenario
+        self.loop = loop
+        self.failures = failures
+        self.clock = VirtualClock(loop)
+        rng = Random(scenario.seed)
+        self.machines = {
+            name: SimMachine(SimHost(name, system(name, 1)), scenario.behaviours, loop, self._stepped)
+            for name in scenario.hosts
+        }
+        self.fleet = Fleet({name: Host(name, ("10.0.0.1",)) for name in scenario.hosts})
+        self.watch = Watch(scenario, self.machines)
+        self.hosts = SimHosts(self.machines, scenario.weather, Random(rng.random()))
+        self.pusher = SimPusher(self.machines, scenario.weather, Random(rng.random()))
+        self.probe = SimProbe(self.machines, Random(rng.random()))
+        self.builder = SimBuilder(Random(rng.random()), scenario.broken)
+        self.disk = Disk()
+        self.appends = 0
+        self._crash_at = {crash.append: crash for crash in scenario.crashes}
+        self._away_s = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waiting: list[Request] = []
+        self._ticks, self._ticked_at = 0, -1.0
+        self.controller: Controller | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> Report:
+        """Let everything happen."""
+        for mishap in self.scenario.mishaps:
+            self.loop.call_later(mishap.at_s, self._happen, mishap)
+        for request in self.scenario.requests:
+            self.loop.call_later(request.at_s, self._waiting.append, request)
+        self.loop.call_later(self.scenario.quiet_at_s, self._calm)
+        alive = True
+        while alive:
+            over = await self._one_life() or self._is_over()
+            alive = not over
+            await asyncio.sleep(0.0 if over else self._away_s)
+        await asyncio.sleep(QUIET_S)
+        self._hosts_work()
+        world = self.watch.world
+        return Report(
+            phases={name: rollout.header.phase.value for name, rollout in world.rollouts.items()},
+            states={
+                name: {host: shown(state) for host, state in rollout.hosts.items()}
+                for name, rollout in world.rollouts.items()
+            },
+            runs={name: machine.host.current for name, machine in self.machines.items()},
+            trace=tuple(self.watch.trace),
+            appends=self.appends,
+            events=self.watch.events,
+            ended_at_s=self.loop.time(),
+        )
+
+    async def _one_life(self) -> bool:
+        """Run one controller until it dies or everything is over; returns whether everything is."""
+        journal = MemoryJournal(self.disk, before=self._before_append, after=self._after_append)
+        executor = self._executor()
+        controller = Controller(clock=self.clock, journal=journal, executor=executor)
+        before = set(asyncio.all_tasks())
+        try:
+            await controller.start()
+            self._replayed_right(controller)
+            controller.on_tick = self._ticked
+            self.controller = controller
+            life = asyncio.create_task(controller.run(), name="controller")
+            asks = asyncio.create_task(self._ask(controller), name="requests")
+            while not life.done():
+                await asyncio.wait({life, asks} - ({asks} if asks.done() else set()), timeout=5.0)
+                self._raise_failures()
+                if life.done():
+                    break
+                if self._is_over():
+                    return True
+                late = self.loop.time() > self.scenario.quiet_at_s + LIVELY_S
+                require(not late, f"stuck: {self._where()}")
+            life.result()
+        except _Died:
+            return False
+        finally:
+            self.controller = None
+            for task in set(asyncio.all_tasks()) - before:
+                task.cancel()
+            self.disk.owner = None
+        raise ViolationError("the controller ended by itself")
+
+    def _ticked(self) -> None:
+        """A loop that plans again and again while no time passes would burn a core on a real machine."""
+        now = self.loop.time()
+        self._ticks = self._ticks + 1 if now == self._ticked_at else 0
+        self._ticked_at = now
+        require(self._ticks < SPIN_TICKS, f"the loop spins: {self._where()}")
+
+    def _executor(self) -> Executor:
+        store = SimStore()
+        on_host = OnHost(self.clock, self.hosts, store)
+        return Executor(
+            clock=self.clock,
+            on_host=on_host,
+            sources=Sources(self.clock, self.builder, store),
+            pusher=self.pusher,
+            probe=self.probe,
+            fleet=lambda: self.fleet,
+            limits=Capacity(),
+        )
+
+    async def _ask(self, controller: Controller) -> None:
+        while True:
+            while self._waiting:
+                request = self._waiting[0]
+                await self._submit(controller, request)
+                self._waiting.pop(0)
+            await asyncio.sleep(0.5)
+
+    async def _submit(self, controller: Controller, request: Request) -> None:
+        try:
+            match request.kind:
+                case "deploy":
+                    # The key makes a request that a crash left unanswered harmless to repeat.
+                    version = 2 + sum(r.kind == "deploy" and r.at_s < request.at_s for r in self.scenario.requests)
+                    await controller.submit(spec_of(self.scenario, request, version))
+                case "abort":
+                    await controller.submit(AbortRollout("r-1", "a person"))
+                case _:
+                    await controller.submit(RollBackRollout("r-1", "a person"))
+        except RefusedError:
+            pass  # it was over by then
+
+    # -- crashes ------------------------------------------------------------------------------------------------
+
+    def _before_append(self, _records: Sequence[Record]) -> None:
+        self.appends += 1
+        crash = self._crash_at.get(self.appends)
+        if crash is not None and not crash.durable:
+            self._die(crash)
+
+    def _after_append(self, records: Sequence[Record]) -> None:
+        self.watch.appended(records)
+        crash = self._crash_at.get(self.appends)
+        if crash is not None and crash.durable:
+            self._die(crash)
+
+    def _die(self, crash: Crash) -> None:
+        self._away_s = crash.away_s
+        raise _Died
+
+    def _replayed_right(self, controller: Controller) -> None:
+        """What a controller reads from disk is what its predecessor had made durable, and nothing else."""
+        mine, read = self.watch.world, controller.world
+        require(mine.seq == read.seq and mine.term == read.term, "replay: another head")
+        require(mine.records == read.records, "replay: other records of hosts")
+        for name, rollout in mine.rollouts.items():
+            require(rollout.header == read.rollouts[name].header, f"replay: another header of {name}")
+            require(rollout.hosts == read.rollouts[name].hosts, f"replay: other hosts of {name}")
+
+    # -- the world ----------------------------------------------------------------------------------------------
+
+    def _stepped(self, machine: SimMachine) -> None:
+        try:
+            self.watch.stepped(machine)
+        except ViolationError as error:
+            self.failures.append(error)
+
+    def _happen(self, mishap: Mishap) -> None:
+        machine = self.machines[mishap.host]
+        self.watch.trace.append(f"- {self.clock.now():.3f} {mishap.host} {mishap.kind}")
+        match mishap.kind:
+            case "link":
+                machine.link_up = False
+                self.loop.call_later(mishap.for_s, setattr, machine, "link_up", True)
+            case "power":
+                machine.power_cut(mishap.for_s)
+            case "guard":
+                machine.kill_guard()
+            case "commit":
+                machine.kill_commit()
+            case _:
+                machine.meddle(system(mishap.host, 9))
+
+    def _calm(self) -> None:
+        self.hosts.weather = self.pusher.weather = Weather()
+
+    def _is_over(self) -> bool:
+        rollouts = self.watch.world.rollouts.values()
+        lost = any(self.watch.world.unproven())
+        # Whoever is still out of reach is waited for until nothing goes wrong any more.
+        if lost and self.loop.time() < self.scenario.quiet_at_s + QUIET_S:
+            return False
+        pending = self._waiting or any(r.at_s > self.loop.time() for r in self.scenario.requests)
+        return bool(rollouts) and not pending and all(rollout.header.phase.is_final for rollout in rollouts)
+
+    def _raise_failures(self) -> None:
+        if self.failures:
+            raise self.failures[0]
+
+    def _hosts_work(self) -> None:
+        """Every host ends on a system that works, or on the one it has says that a person is needed."""
+        self._raise_failures()
+        require(not any(self.watch.world.unproven()), f"still unknown: {list(self.watch.world.unproven())}")
+        for name, machine in self.machines.items():
+            host = machine.host
+            if name in self.scenario.meddled or host.state in (HelperState.STRANDED, HelperState.INTERFERED):
+                continue
+            whole = host.current == host.profile == host.boot_default
+            require(whole, f"{name} runs {host.current}, has {host.profile} and boots {host.boot_default}")
+
+    def _where(self) -> str:
+        world = self.watch.world
+        return "; ".join(
+            f"{name} {rollout.header.phase.value} {[shown(state) for state in rollout.hosts.values()]}"
+            for name, rollout in world.rollouts.items()
+        )

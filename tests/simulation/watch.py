@@ -1,0 +1,216 @@
+"""The promises, checked at every event and every step of every host. Written from design, not from the core's code.
+
+``Watch`` folds the durable records into a world of its own, so that it knows exactly what a controller that starts now
+would know, and compares that with what is true on the machines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from fleetd.model.facts import HelperState
+from fleetd.model.fence import NO_FENCE, Fence
+from fleetd.model.policy import Size
+from fleetd.ports import Record
+from fleetd.rollout import events as e
+from fleetd.rollout.codec import decode_event
+from fleetd.rollout.states import (
+    Committed,
+    Committing,
+    Current,
+    Direction,
+    Failed,
+    HostState,
+    Lost,
+    Reverted,
+    Reverting,
+    Stranded,
+    Switching,
+    Trial,
+)
+from fleetd.rollout.world import Rollout, World
+from tests.simulation.scenario import Scenario
+from tests.simulation.sim_machine import GOOD, SimMachine
+
+_UNPROVEN = (Switching, Trial, Committing, Reverting, Lost)
+
+
+class ViolationError(AssertionError):
+    """A promise was broken."""
+
+
+def require(holds: object, promise: str) -> None:
+    """Raise when a promise does not hold."""
+    if not holds:
+        raise ViolationError(promise)
+
+
+class Watch:
+    """Sees every durable record and every step of a machine."""
+
+    def __init__(self, scenario: Scenario, machines: Mapping[str, SimMachine]) -> None:
+        self.scenario = scenario
+        self.machines = machines
+        self.world = World()
+        self.trace: list[str] = []
+        self.events = 0
+        self._fences: dict[str, Fence] = dict.fromkeys(machines, NO_FENCE)
+
+    # -- the journal --------------------------------------------------------------------------------------------
+
+    def appended(self, records: Sequence[Record]) -> None:
+        """Check and fold what has just become durable."""
+        for record in records:
+            event = decode_event(record.kind, record.at, record.rollout, record.host, record.data)
+            self.trace.append(f"{record.seq} {record.at:.3f} {record.rollout} {record.host} {record.kind}")
+            self._before(event)
+            self.world.apply(event)
+            self._after(event)
+            self.events += 1
+
+    def _before(self, event: e.Event) -> None:
+        match event:
+            case e.TrialIntended() | e.CommitIntended() | e.RevertIntended() | e.SettleIntended():
+                self._one_flight(event)
+            case e.WavePassed():
+                self._wave_has_evidence(event)
+            case _:
+                pass
+        if isinstance(event, e.TrialIntended):
+            rollout = self.world.rollouts[event.rollout]
+            if rollout.hosts[event.host].task.direction is Direction.DEPLOY:
+                self._budget_allows(rollout)
+
+    def _after(self, event: e.Event) -> None:
+        if isinstance(event, e.HostGivenUp | e.HostReported | e.OrderNotSent | e.OrderRejected):
+            self._counted(self.machines[event.host])
+        match event:
+            case e.TrialIntended():
+                self._radius(event)
+            case e.CommitIntended():
+                self._proven(event)
+            case e.HostReported(state=HelperState.COMMITTED):
+                self._committed(event)
+            case e.RolloutFinished():
+                self._finished(event)
+            case _:
+                pass
+
+    def _one_flight(self, event: e.TrialIntended | e.CommitIntended | e.RevertIntended | e.SettleIntended) -> None:
+        state = self.world.rollouts[event.rollout].hosts[event.host]
+        flight = state.live.flight if isinstance(state, _UNPROVEN) else None
+        over = flight is None or flight.fence.term < self.world.term or event.at >= flight.deadline
+        require(over, f"{event.host}: {type(event).__name__} while {flight} is under way (one order at a time)")
+        expected = Fence(self.world.term, self.world.seq + 1)
+        require(event.fence == expected, f"{event.host}: the fence {event.fence} is not its record's {expected}")
+
+    def _wave_has_evidence(self, event: e.WavePassed) -> None:
+        rollout = self.world.rollouts[event.rollout]
+        states = [rollout.hosts[host] for host in rollout.header.waves[event.wave].hosts]
+        require(any(_well(state) for state in states), f"wave {event.wave} passed without evidence (promise 1)")
+        require(not any(isinstance(s, _UNPROVEN) for s in states), f"wave {event.wave} passed with a host unproven")
+
+    def _budget_allows(self, rollout: Rollout) -> None:
+        budget = self.scenario.policy.failure_budget
+        waves = rollout.header.waves
+        for index, wave in enumerate(waves):
+            size = budget.canary if index == 0 and len(waves) > 1 else budget.wave
+            failed = [host for host in wave.hosts if _failed(rollout.hosts[host])]
+            require(len(failed) <= _floor(size, len(wave.hosts)), f"a trial starts though {failed} failed (promise 2)")
+        failed = [host for host in rollout.hosts if _failed(rollout.hosts[host])]
+        require(len(failed) <= _floor(budget.total, len(rollout.hosts)), f"a trial starts though {failed} failed")
+
+    def _radius(self, event: e.TrialIntended) -> None:
+        policy, rollout = self.scenario.policy, self.world.rollouts[event.rollout]
+        going_back = rollout.hosts[event.host].task.direction is Direction.ROLLBACK
+        unproven = self._unproven()
+        # Every rollout that has a host at stake was promised its own limit.
+        limit = min(self._limit(name, host) for name, host in unproven)
+        require(len(unproven) <= limit, f"{unproven} are unproven, {limit} allowed (promise 2)")
+        names = {host for _rollout, host in unproven}
+        number = {host: index for index, host in enumerate(self.scenario.hosts)}
+        domains = {number[host] % self.scenario.domains for host in names}
+        require(len(domains) <= max(1, policy.max_domains), f"unproven in domains {domains}")
+        if not going_back and not any(_well(state) for state in rollout.hosts.values()):
+            mine = [host for name, host in unproven if name == event.rollout]
+            require(len(mine) == 1, f"the first host is not alone: {mine}")
+
+    def _limit(self, name: str, host: str) -> int:
+        policy, hosts = self.scenario.policy, self.world.rollouts[name].hosts
+        going_back = hosts[host].task.direction is Direction.ROLLBACK
+        size = policy.rollback_max_parallel if going_back else policy.max_parallel
+        return max(1, _floor(size, len(hosts)))
+
+    def _unproven(self) -> list[tuple[str, str]]:
+        return [
+            (name, host)
+            for name, rollout in self.world.rollouts.items()
+            for host, state in rollout.hosts.items()
+            if isinstance(state, _UNPROVEN)
+        ]
+
+    def _proven(self, event: e.CommitIntended) -> None:
+        task = self.world.rollouts[event.rollout].hosts[event.host].task
+        if task.direction is Direction.DEPLOY:
+            behaviour = self.scenario.behaviours.get(str(task.to), GOOD)
+            good = behaviour.healthy and not behaviour.cuts_network
+            require(good, f"{event.host}: a bad system is committed (promise 1)")
+
+    def _committed(self, event: e.HostReported) -> None:
+        state = self.world.rollouts[event.rollout].hosts[event.host]
+        if isinstance(state, Committed):
+            host = self.machines[event.host].host
+            on_disk = [record for record in host.records.values() if record.new == state.task.to]
+            true = any(record.state is HelperState.COMMITTED for record in on_disk)
+            require(true or event.host in self.scenario.meddled, f"{event.host}: said to be committed, and is not")
+
+    def _finished(self, event: e.RolloutFinished) -> None:
+        rollout = self.world.rollouts[event.rollout]
+        if event.phase is e.Phase.SUCCEEDED:
+            for name, state in rollout.hosts.items():
+                if name in self.scenario.meddled:
+                    continue
+                host, to = self.machines[name].host, state.task.to
+                require(host.current == host.profile == host.boot_default == to, f"{name}: success claimed, not true")
+        if event.phase in (e.Phase.SUCCEEDED, e.Phase.INCOMPLETE):
+            require(any(_well(state) for state in rollout.hosts.values()), "an end without evidence (promise 1)")
+
+    # -- the machines -------------------------------------------------------------------------------------------
+
+    def stepped(self, machine: SimMachine) -> None:
+        """Check what is true on a machine after one of its steps."""
+        host, name = machine.host, machine.host.name
+        require(host.fence >= self._fences[name], f"{name}: its fence fell to {host.fence} (promise 5)")
+        self._fences[name] = host.fence
+        for activation, times in machine.armed.items():
+            require(times == 1, f"{name}: {activation} was armed {times} times (promise 6)")
+        record = host.record
+        if name in self.scenario.meddled or record is None:
+            return
+        if record.state in (HelperState.SWITCHING, HelperState.TRIAL):
+            safe = host.boot_default == record.old and record.boot_id == host.boot_id
+            rebooted = record.boot_id != host.boot_id
+            require(safe or rebooted, f"{name}: in trial, and would boot {host.boot_default} (promise 4)")
+        self._counted(machine)
+
+    def _counted(self, machine: SimMachine) -> None:
+        """Something of ours is under way on the machine, so whoever reads the journal must know that it may be."""
+        name = machine.host.name
+        if machine.under_way and name not in self.scenario.meddled:
+            counted = any(host == name for _rollout, host in self._unproven())
+            require(counted, f"{name} is {machine.host.state} and counts nowhere as unproven (promise 2)")
+
+
+def _well(state: HostState) -> bool:
+    return isinstance(state, Committed | Current) and state.unhealthy == ""
+
+
+def _failed(state: HostState) -> bool:
+    if isinstance(state, Committed | Current):
+        return state.unhealthy != ""
+    return isinstance(state, Reverted | Stranded | Lost) or (isinstance(state, Failed) and state.kind != "source")
+
+
+def _floor(size: Size, total: int) -> int:
+    return size.count or math.floor(size.percent * total / 100 + 1e-9)
