@@ -1,4 +1,4 @@
-.PHONY: help setup demo lint test test-unit clean
+.PHONY: help setup demo lint test test-unit simulate mutants clean
 SHELLS = fleetd/host/helper/fleetd-host tools/setup vm-tests/lab/supervise.sh vm-tests/lab/base/recipe.sh
 
 help: ## what can be made
@@ -22,6 +22,14 @@ test: ## all checks, with the lab (root, Linux)
 	$(MAKE) lint
 	PYTHONPATH=vm-tests .venv/bin/python -m lab clean
 	.venv/bin/python -m pytest
+
+simulate: ## many seeds of the simulation: make simulate SEEDS=2000 [HOSTS=50]
+	tools/setup
+	.venv/bin/python -m tests.simulation --seeds $(or $(SEEDS),500) $(if $(HOSTS),--hosts $(HOSTS))
+
+mutants: ## planted bugs, each of which the tests must catch
+	tools/setup
+	.venv/bin/python -m tests.mutants
 
 test-unit: ## everything but the lab
 	tools/setup

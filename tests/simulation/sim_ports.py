@@ -43,7 +43,6 @@ class SimHosts:
         self._machines = machines
         self.weather = weather
         self._rng = rng
-        self.sent: list[tuple[str, Order]] = []
 
     async def facts(self, host: Host, *, timeout_s: float) -> HostFacts:
         """Ask what the host is."""
@@ -58,7 +57,9 @@ class SimHosts:
     async def order(self, host: Host, order: Order, *, timeout_s: float, fresh: bool = False) -> HostStatus:
         """Send an order once."""
         machine = self._machines[host.name]
-        self.sent.append((host.name, order))
+        if order.verb is Verb.COMMIT and not fresh:
+            problem = AssertionError(f"{host.name}: a commit over a connection from before the switch (promise 1)")
+            asyncio.get_running_loop().call_exception_handler({"exception": problem})
 
         def deliver() -> tuple[str, str, HostStatus]:
             answer = machine.order(order)
@@ -203,6 +204,3 @@ class SimStore:
 
     async def drop_roots(self, prefix: str) -> None:
         """Roots are not simulated."""
-
-
-__all__ = ["SimBuilder", "SimHosts", "SimProbe", "SimPusher", "SimStore", "Verb", "Weather"]

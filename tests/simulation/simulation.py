@@ -57,8 +57,8 @@ class Report:
     ended_at_s: float
 
 
-def simulate(scenario: Scenario) -> Report:
-    """Run a scenario to its end. Raises ViolationError."""
+def simulate(scenario: Scenario, trace: list[str] | None = None) -> Report:
+    """Run a scenario to its end; what happens is written to ``trace`` too, if given. Raises ViolationError."""
     loop = VirtualLoop()
     failures: list[BaseException] = []
 
@@ -68,7 +68,10 @@ def simulate(scenario: Scenario) -> Report:
 
     loop.set_exception_handler(failed)
     try:
-        report = loop.run_until_complete(Simulation(scenario, loop, failures).run())
+        simulation = Simulation(scenario, loop, failures)
+        if trace is not None:
+            simulation.watch.trace = trace
+        report = loop.run_until_complete(simulation.run())
     finally:
         for task in asyncio.all_tasks(loop):
             task.cancel()

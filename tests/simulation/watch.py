@@ -173,6 +173,11 @@ class Watch:
                     continue
                 host, to = self.machines[name].host, state.task.to
                 require(host.current == host.profile == host.boot_default == to, f"{name}: success claimed, not true")
+        if event.phase is e.Phase.ROLLED_BACK:
+            for name in rollout.hosts:
+                runs, revision = self.machines[name].host.current, rollout.header.spec.revision
+                taken_back = not runs.endswith(f"-{revision}") or name in self.scenario.meddled
+                require(taken_back, f"{name}: said to be rolled back, and runs {runs}")
         if event.phase in (e.Phase.SUCCEEDED, e.Phase.INCOMPLETE):
             require(any(_well(state) for state in rollout.hosts.values()), "an end without evidence (promise 1)")
 

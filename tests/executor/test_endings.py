@@ -1,0 +1,169 @@
+"""Every effect and every question ends in one outcome, also when an adapter does what no adapter should."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+
+from fleetd.executor.executor import QUESTION_TIMEOUT_S, Executor, Job, Outcome
+from fleetd.executor.on_host import OnHost
+from fleetd.executor.sources import Sources
+from fleetd.model.check import CheckOutcome
+from fleetd.model.fence import Fence
+from fleetd.model.fleet import Fleet, Host
+from fleetd.rollout import events as e
+from fleetd.rollout.decision import Capacity, Extend, Inspect, LockRevision, ProbeRound, Reach
+from fleetd.rollout.observations import Extended, Inspected, LockEnded, Probed, Reached
+from fleetd.rollout.states import Direction, Task
+from tests.rollout.worlds import spec_of, system
+from tests.simulation.sim_host import SimHost
+from tests.simulation.sim_machine import SimMachine
+from tests.simulation.sim_ports import SimBuilder, SimHosts, SimProbe, SimPusher, SimStore, Weather
+from tests.simulation.virtual_time import VirtualClock, VirtualLoop
+
+SPEC = spec_of(("h1",))
+FENCE = Fence(1, 7)
+TASK = Task(system("h1", 2))
+
+
+class BrokenError(Exception):
+    """What no adapter should raise."""
+
+
+class Breaks:
+    """Every method raises, or never returns when ``hangs``."""
+
+    def __init__(self, *, hangs: bool = False) -> None:
+        self.hangs = hangs
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[None, None, Any]]:
+        async def method(*_args: object, **_kwargs: object) -> None:
+            if self.hangs:
+                await asyncio.sleep(10 * QUESTION_TIMEOUT_S)
+            raise BrokenError(f"{name} is broken")
+
+        return method
+
+
+def outcomes_of(start: Callable[[Executor], None], *, broken: Breaks | None = None) -> Sequence[Outcome]:
+    """Start something over broken adapters, or over one simulated machine, and return what is reported."""
+    loop = VirtualLoop()
+    clock, rng, found = VirtualClock(loop), Random(1), list[Outcome]()
+    machines = {"h1": SimMachine(SimHost("h1", system("h1", 1)), {}, loop, lambda _machine: None)}
+    whole: tuple[Any, ...] = (
+        SimHosts(machines, Weather(), rng),
+        SimStore(),
+        SimBuilder(rng),
+        SimPusher(machines, Weather(), rng),
+        SimProbe(machines, rng),
+    )
+    hosts, store, builder, pusher, probe = whole if broken is None else (broken,) * 5
+
+    async def run() -> None:
+        executor = Executor(
+            clock=clock,
+            on_host=OnHost(clock, hosts, store),
+            sources=Sources(clock, builder, store),
+            pusher=pusher,
+            probe=probe,
+            fleet=lambda: Fleet({"h1": Host("h1", ("10.0.0.1",))}),
+            limits=Capacity(),
+        )
+        executor.report = found.append
+        start(executor)
+        await asyncio.sleep(20 * QUESTION_TIMEOUT_S)
+        assert executor.capacity() == Capacity(), "a slot is still taken"
+        await executor.close()
+
+    try:
+        loop.run_until_complete(run())
+    finally:
+        loop.close()
+    return found
+
+
+def intent(kind: type, **fields: object) -> e.IntentEvent:
+    made: e.IntentEvent = kind(at=1.0, rollout="r-1", host="h1", fence=FENCE, deadline=2e9, **fields)
+    return made
+
+
+TRIAL = intent(e.TrialIntended, old=system("h1", 1), machine_id="machine-h1", passed_before=())
+INTENTS = [
+    (intent(e.EvaluateIntended), e.SourceRefused),
+    (intent(e.BuildIntended), e.SourceRefused),
+    (intent(e.CopyIntended), e.CopyRefused),
+    (TRIAL, e.ContactLost),
+    (intent(e.CommitIntended), e.ContactLost),
+    (intent(e.RevertIntended, reason=""), e.ContactLost),
+    (intent(e.SettleIntended), e.ContactLost),
+]
+
+
+@pytest.mark.parametrize(("effect", "kind"), INTENTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_an_effect_over_a_broken_adapter_ends_in_one_outcome_of_its_own_flight(
+    effect: e.IntentEvent, kind: type
+) -> None:
+    found = outcomes_of(lambda ex: ex.start(Job(effect, SPEC, TASK, "x.drv", None)), broken=Breaks())
+    assert [type(outcome) for outcome in found] == [kind]
+    assert getattr(found[0], "fence", None) == FENCE
+    assert "is broken" in str(getattr(found[0], "reason", ""))
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["broken", "hanging"])
+def test_a_question_over_a_broken_adapter_is_answered_all_the_same(hangs: bool) -> None:
+    def ask(executor: Executor) -> None:
+        executor.ask(Inspect("r-1", "h1", 3, ("web",)), SPEC)
+        executor.ask(Reach("r-1", "h1", 4), SPEC)
+        executor.ask(ProbeRound("r-1", "h1", 5, ("web",), ("login",), ("login",), system("h1", 2), None, 2.0), SPEC)
+
+    found = {type(outcome): outcome for outcome in outcomes_of(ask, broken=Breaks(hangs=hangs))}
+    inspected, reached, probed = found[Inspected], found[Reached], found[Probed]
+    assert isinstance(inspected, Inspected)
+    assert (inspected.step, inspected.facts) == (3, None)
+    assert inspected.unreachable
+    assert isinstance(reached, Reached)
+    assert reached.unreachable
+    assert isinstance(probed, Probed)
+    assert [result.outcome for result in probed.results] == [CheckOutcome.ERROR]
+
+
+def test_a_renewal_and_a_lock_over_broken_adapters_end_too() -> None:
+    def ask(executor: Executor) -> None:
+        executor.ask(Extend("r-1", "h1", 1, Direction.DEPLOY, FENCE, 6), SPEC)
+        executor.ask(LockRevision("r-1", "git+file:///x"), SPEC)
+
+    found = outcomes_of(ask, broken=Breaks())
+    assert {type(outcome) for outcome in found} == {Extended, e.RevisionRefused, LockEnded}
+    extended = next(outcome for outcome in found if isinstance(outcome, Extended))
+    assert not extended.done
+
+
+def test_an_order_that_cannot_leave_is_told_from_one_whose_outcome_is_unknown() -> None:
+    def cut_off(executor: Executor) -> None:
+        executor.start(Job(TRIAL, SPEC, Task(None), None, None))
+
+    found = outcomes_of(cut_off)
+    assert [type(outcome) for outcome in found] == [e.OrderRejected]  # no toplevel: the helper refuses
+
+
+def test_a_trial_is_followed_until_the_host_stands_still() -> None:
+    def copy_then_try(executor: Executor) -> None:
+        executor.start(Job(intent(e.CopyIntended), SPEC, TASK, None, None))
+
+        def report(outcome: Outcome) -> None:
+            found.append(outcome)
+            if isinstance(outcome, e.CopyDone):
+                executor.start(Job(TRIAL, SPEC, TASK, None, None))
+
+        executor.report = report
+
+    found: list[Outcome] = []
+    outcomes_of(copy_then_try)
+    last = found[-1]
+    assert isinstance(last, e.HostReported)
+    assert last.state.value == "trial"
+    assert last.ours
