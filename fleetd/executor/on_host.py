@@ -100,8 +100,10 @@ class OnHost:
         done = False
         try:
             done = host is not None and await self._extend(question, spec, host)
-        except Exception:  # a mistake in an adapter: the next renewal must still be asked for
+        except Exception:
+            # Told by whoever runs this; the pause keeps the next renewal from being tried at once, again and again.
             await self._clock.sleep(RENEW_AGAIN_S)
+            raise
         report(Extended(self._clock.now(), question.rollout, question.host, question.step, done))
 
     async def _extend(self, question: Extend, spec: RolloutSpec, host: Host) -> bool:

@@ -255,7 +255,7 @@ class HostGivenUp:
 
 @dataclass(frozen=True, slots=True)
 class HostCleared:
-    """A person says that a lost host is gone, or in order: it is waited for no longer."""
+    """A person says that a lost or stranded host is gone, or in order: nothing waits for it any longer."""
 
     at: float
     rollout: str

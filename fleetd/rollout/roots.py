@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleetd.rollout.states import Pending
+from fleetd.rollout.states import Committed, LiveState, Pending
 from fleetd.rollout.world import World
 
 
@@ -24,7 +24,7 @@ def wanted_roots(world: World) -> WantedRoots:
     """Return what is wanted now: for every host what it has and may go back to, and all that live rollouts work on."""
     paths: dict[str, None] = {}
     for record in world.records.values():
-        for path in (record.left, record.wanted, record.last_good, record.good_before):
+        for path in (record.left, record.wanted, record.last_good, record.good_before, record.tried):
             if path is not None:
                 paths[path] = None
     live: list[str] = []
@@ -35,4 +35,13 @@ def wanted_roots(world: World) -> WantedRoots:
                 paths[state.task.to] = None
             if isinstance(state, Pending) and state.derivation is not None:
                 paths[state.derivation] = None
+            if isinstance(state, Committed):
+                paths[state.old] = None
+    for name, host in world.unproven():
+        # Also the lost ones of rollouts that have ended: they may turn up on either system.
+        state = world.rollouts[name].hosts[host]
+        if isinstance(state, LiveState):
+            paths[state.live.old] = None
+        if state.task.to is not None:
+            paths[state.task.to] = None
     return WantedRoots(tuple(paths), frozenset(live))

@@ -85,6 +85,10 @@ def _plan_pending(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, sta
     if plan.name in draft.unproven:
         _plan_held(draft, name, plan)
         return
+    stranded = draft.world.record(plan.name).stranded
+    if stranded:
+        draft.add(e.HostDeferred(draft.now, name, plan.name, "stranded", f"a person must look at it: {stranded}"))
+        return
     if draft.now < state.retry_at:
         draft.wake(state.retry_at)
         return

@@ -281,6 +281,8 @@ def _decide(
         case Lost(), e.HostCleared():
             reason = f"{state.reason}; cleared by {event.by}"
             return Failed(state.task, "lost", reason, event.at)
+        case Stranded(), e.HostCleared():
+            return Failed(state.task, "stranded", f"{state.reason}; cleared by {event.by}", event.at)
         case Committed() | Current(), e.HostUnhealthy():
             return replace(state, unhealthy=event.reason)
         case Committed(), e.RollbackDecided():

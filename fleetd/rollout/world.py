@@ -22,10 +22,12 @@ from fleetd.rollout.states import (
     Copied,
     Copying,
     Current,
+    Failed,
     HostState,
     Pending,
     Reverted,
     RolledBack,
+    Stranded,
     Switching,
     Task,
     Trial,
@@ -37,13 +39,19 @@ from fleetd.rollout.transitions import IllegalTransition, after_restart, evolve
 
 @dataclass(frozen=True, slots=True)
 class HostRecord:
-    """What fleetd owes a host and last left there; kept apart from rollouts, and longer."""
+    """What fleetd owes a host and last left there; kept apart from rollouts, and longer.
+
+    ``tried`` is what it was last told to try, until it is known to run something else: a stranded host may run it.
+    ``stranded`` is why going back failed there; nothing is started on it until a person clears it.
+    """
 
     wanted: StorePath | None = None
     last_good: StorePath | None = None
     good_before: StorePath | None = None
     left: StorePath | None = None
     machine_id: str = ""
+    tried: StorePath | None = None
+    stranded: str = ""
 
 
 @dataclass(slots=True)
@@ -230,9 +238,12 @@ class World:
 
 
 def _is_progress(before: HostState, after: HostState) -> bool:
-    """Whether a host came nearer to its end: what sets the progress clock back. Being asked again does not."""
+    """Whether a host came nearer to its end: what sets the progress clock back. Being asked again does not.
+
+    However a copy ends, it does: a host gets only so many, and each has a limit of its own.
+    """
     match before, after:
-        case (Copying(), Copied()) | (Switching(), Trial()):
+        case (Copying(), Copied() | Pending()) | (Switching(), Trial()):
             return True
         case _:
             return is_final(after) and not is_final(before)
@@ -248,12 +259,18 @@ def _record_after(record: HostRecord, state: HostState, event: e.HostEvent) -> H
                 wanted=to,
                 last_good=record.last_good or event.old,
                 machine_id=record.machine_id or event.machine_id,
+                tried=to,
             )
         case Current(), e.FoundCurrent():
             return replace(record, wanted=to, left=to, machine_id=record.machine_id or event.machine_id)
         case Committed() | RolledBack(), _ if not isinstance(event, e.HostUnhealthy):
-            return replace(record, wanted=to, left=to)
+            return replace(record, wanted=to, left=to, tried=None)
+        case Stranded(reason=reason), _:
+            return replace(record, stranded=reason)
+        case Failed(), e.HostCleared():
+            return replace(record, stranded="")
         case Reverted(), _:
-            return replace(record, wanted=record.left or record.last_good, left=record.left or record.last_good)
+            left = record.left or record.last_good
+            return replace(record, wanted=left, left=left, tried=None)
         case _:
             return record

@@ -95,8 +95,8 @@ async def test_an_effect_that_breaks_has_an_outcome_of_its_flight(intent: e.Inte
     ("question", "answers"),
     [
         (LockRevision("r-1", "git+file:///x"), [e.RevisionRefused, LockEnded]),
-        (Inspect("r-1", "web1", ()), [Inspected]),
-        (ProbeRound("r-1", "web1", (), ("login",), ("login",), TO, None, 1.0), [Probed]),
+        (Inspect("r-1", "web1", 1, ()), [Inspected]),
+        (ProbeRound("r-1", "web1", 1, (), ("login",), ("login",), TO, None, 1.0), [Probed]),
         (Extend("r-1", "web1", 1, Direction.DEPLOY, FENCE), [Extended]),
     ],
 )

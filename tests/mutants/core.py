@@ -199,8 +199,8 @@ CORE = (
     Mutant(
         "an effect that breaks is never heard of",
         "fleetd/executor/executor.py",
-        '                outcome = self._broken(intent, f"{type(error).__name__}: {error}")\n',
-        "                raise error from None\n",
+        "                outcome = broken_effect(intent, fault, self._clock.now())\n",
+        "                return\n",
         ("tests/executor",),
     ),
 )

@@ -245,3 +245,17 @@ def test_a_host_out_of_reach_before_its_trial_is_no_failure() -> None:
     for event in decision.events:
         built.apply(event)
     assert isinstance(built.world.rollouts["r-1"].hosts["h1"], Deferred)
+
+
+def test_a_stranded_host_is_left_alone_until_it_is_cleared() -> None:
+    built = Built()
+    built.rollout("r-1", "h1")
+    built.bring("r-1", "h1", "trial")
+    built.apply(e.RevertIntended(built.now, "r-1", "h1", built.fence(), built.now + 99, "bad"))
+    built.report("r-1", "h1", HelperState.STRANDED, "no way back")
+    built.apply(e.RolloutFinished(built.now, "r-1", e.Phase.NEEDS_OPERATOR, ""))
+    built.rollout("r-2", "h1")
+    kinds = [event.kind for event in decide(built).events if isinstance(event, e.HostDeferred)]
+    assert kinds == ["stranded"]
+    built.apply(e.HostCleared(built.now, "r-1", "h1", "a person", "repaired"))
+    assert [question.host for question in decide(built).questions if isinstance(question, Inspect)] == ["h1"]

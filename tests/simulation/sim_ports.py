@@ -16,6 +16,7 @@ from fleetd.model.fleet import Host, Installable, ToplevelSource
 from fleetd.model.order import Order, Verb
 from fleetd.model.store_path import StorePath
 from fleetd.ports import HostLink, PathInfo, ProbeRequest, PushReport
+from fleetd.rollout.roots import WantedRoots
 from tests.simulation.sim_machine import SimMachine
 
 Result = TypeVar("Result")
@@ -169,7 +170,7 @@ class SimBuilder:
         self._rng = rng
         self.broken = tuple(broken)
 
-    async def evaluate(self, name: str, source: ToplevelSource, *, timeout_s: float) -> str:
+    async def evaluate(self, name: str, source: ToplevelSource, *, timeout_s: float, root: str | None = None) -> str:
         """Evaluate."""
         await asyncio.sleep(self._rng.uniform(0.5, 3.0))
         if name in self.broken:
@@ -182,14 +183,17 @@ class SimBuilder:
         await asyncio.sleep(self._rng.uniform(0.5, 5.0))
         return StorePath(derivation)
 
-    async def lock(self, flake: str, *, timeout_s: float) -> str:
+    async def lock(self, flake: str, *, timeout_s: float, root: str | None = None) -> str:
         """Lock."""
         await asyncio.sleep(0.5)
         return f"{flake}?rev=1"
 
 
 class SimStore:
-    """The port ``Store``."""
+    """The port ``Store``; ``kept`` is told of what is kept alive from then on."""
+
+    def __init__(self, kept: Callable[[WantedRoots], None] = lambda _wanted: None) -> None:
+        self._kept = kept
 
     async def closure(self, toplevel: StorePath) -> tuple[PathInfo, ...]:
         """Return a closure of one path."""
@@ -199,8 +203,6 @@ class SimStore:
     async def check_toplevel(self, toplevel: StorePath, host: Host) -> None:
         """Every path is there."""
 
-    async def add_root(self, name: str, path: StorePath) -> None:
-        """Roots are not simulated."""
-
-    async def drop_roots(self, prefix: str) -> None:
-        """Roots are not simulated."""
+    async def keep_only(self, wanted: Callable[[], WantedRoots]) -> None:
+        """Keep what is wanted; whoever watches is told."""
+        self._kept(wanted())

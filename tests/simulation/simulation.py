@@ -20,6 +20,7 @@ from fleetd.model.facts import HelperState
 from fleetd.model.fleet import Fleet, Host
 from fleetd.ports import Record
 from fleetd.rollout.decision import Capacity
+from fleetd.rollout.roots import WantedRoots
 from fleetd.rollout.states import shown
 from tests.fakes.journal import Disk, MemoryJournal
 from tests.simulation.scenario import Crash, Mishap, Request, Scenario, spec_of, system
@@ -180,7 +181,7 @@ class Simulation:
         require(self._ticks < SPIN_TICKS, f"the loop spins: {self._where()}")
 
     def _executor(self) -> Executor:
-        store = SimStore()
+        store = SimStore(self._kept)
         on_host = OnHost(self.clock, self.hosts, store)
         return Executor(
             clock=self.clock,
@@ -246,6 +247,12 @@ class Simulation:
     def _stepped(self, machine: SimMachine) -> None:
         try:
             self.watch.stepped(machine)
+        except ViolationError as error:
+            self.failures.append(error)
+
+    def _kept(self, wanted: WantedRoots) -> None:
+        try:
+            self.watch.kept(wanted)
         except ViolationError as error:
             self.failures.append(error)
 

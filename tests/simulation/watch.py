@@ -15,6 +15,7 @@ from fleetd.model.policy import Size
 from fleetd.ports import Record
 from fleetd.rollout import events as e
 from fleetd.rollout.codec import decode_event
+from fleetd.rollout.roots import WantedRoots
 from fleetd.rollout.states import (
     Committed,
     Committing,
@@ -180,6 +181,14 @@ class Watch:
                 require(taken_back, f"{name}: said to be rolled back, and runs {runs}")
         if event.phase in (e.Phase.SUCCEEDED, e.Phase.INCOMPLETE):
             require(any(_well(state) for state in rollout.hosts.values()), "an end without evidence (promise 1)")
+
+    def kept(self, wanted: WantedRoots) -> None:
+        """Check that what hosts run and may go back to is not collected (promise 7)."""
+        for name, machine in self.machines.items():
+            if name in self.scenario.meddled or self.world.record(name).last_good is None:
+                continue
+            for path in (machine.host.current, machine.host.boot_default):
+                require(path in wanted.paths, f"{name}: {path} could be collected, and it has it (promise 7)")
 
     # -- the machines -------------------------------------------------------------------------------------------
 
