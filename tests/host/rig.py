@@ -124,7 +124,8 @@ boot)
   lie) exit 0 ;;
   taken-back) for state in "$C"/../nix/var/fleetd-host/*/state; do echo undoing >"$state"; done ;;
   esac
-  printf 'DEFAULT d\nLABEL d\nAPPEND init=%s/init quiet\n' "${me#"$(readlink -f "$C/..")"}" >"$C/../boot/extlinux/extlinux.conf"
+  init=${me#"$(readlink -f "$C/..")"}/init
+  printf 'DEFAULT d\nLABEL d\nAPPEND init=%s quiet\n' "$init" >"$C/../boot/extlinux/extlinux.conf"
   [ "$how" != die-after ] || die ;;
 esac
 exit 0

@@ -1,7 +1,7 @@
 """The real helper beside the reference model: after every step both must tell the same story.
 
-Hypothesis makes the sequences: orders with every kind of fence, late and wrong ones, guard, switch, commit and revert in
-each of their ways to end, kills between any two durable writes, a full disk, reboots, an operator, the console.
+Hypothesis makes the sequences: orders with every kind of fence, late and wrong ones, guard, switch, commit and revert
+in each of their ways to end, kills between any two durable writes, a full disk, reboots, an operator, the console.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -563,3 +564,7 @@ HelperMachine.TestCase.settings = settings(
     database=None,
 )
 TestTheHelperAgainstTheModel = HelperMachine.TestCase
+TestTheHelperAgainstTheModel.pytestmark = [  # type: ignore[attr-defined]
+    pytest.mark.timeout(1500)
+]
+"""About two minutes on two idle cores; a loaded machine is not a broken helper."""
