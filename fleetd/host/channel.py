@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import asyncssh
 
@@ -21,7 +22,8 @@ LINK_ERRORS = (asyncssh.Error, OSError)
 class CommandChannel:
     """A running command on a host."""
 
-    def __init__(self, process: asyncssh.SSHClientProcess[bytes], name: str) -> None:
+    def __init__(self, process: asyncssh.SSHClientProcess[bytes], name: str, closed: Callable[[], None]) -> None:
+        self._closed = _once(closed)
         self._process = process
         self._tail = b""
         self._drain_task = asyncio.get_running_loop().create_task(self._keep_tail(), name=f"stderr of {name}")
@@ -83,20 +85,29 @@ class CommandChannel:
 
     async def close(self) -> None:
         """Let go; bounded."""
-        self._process.close()
         try:
+            self._process.close()
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._process.wait_closed()
         except (TimeoutError, *LINK_ERRORS):
             pass
-        self._drain_task.cancel()
+        finally:
+            self._closed()
+            self._drain_task.cancel()
         await asyncio.gather(self._drain_task, return_exceptions=True)
 
 
 class TcpChannel:
     """A TCP connection that the host made for us."""
 
-    def __init__(self, reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes], name: str) -> None:
+    def __init__(
+        self,
+        reader: asyncssh.SSHReader[bytes],
+        writer: asyncssh.SSHWriter[bytes],
+        name: str,
+        closed: Callable[[], None],
+    ) -> None:
+        self._closed = _once(closed)
         self._reader = reader
         self._writer = writer
         self._name = name
@@ -109,8 +120,11 @@ class TcpChannel:
             raise OutcomeUnknown(f"{self._name}: {error}") from error
 
     def write(self, data: bytes) -> None:
-        """Queue bytes."""
-        self._writer.write(data)
+        """Queue bytes. Raises OutcomeUnknown when the link is dead."""
+        try:
+            self._writer.write(data)
+        except LINK_ERRORS as error:
+            raise OutcomeUnknown(f"{self._name}: {error}") from error
 
     async def drain(self) -> None:
         """Wait until the queue is small."""
@@ -121,7 +135,10 @@ class TcpChannel:
 
     def write_eof(self) -> None:
         """End our side."""
-        self._writer.write_eof()
+        try:
+            self._writer.write_eof()
+        except LINK_ERRORS:
+            return  # the other side has ended already, and says so when it is read
 
     def stderr_tail(self) -> str:
         """Return nothing: a connection has no stderr."""
@@ -138,9 +155,17 @@ class TcpChannel:
 
     async def close(self) -> None:
         """Let go; bounded."""
-        self._writer.close()
         try:
+            self._writer.close()
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._writer.wait_closed()
         except (TimeoutError, *LINK_ERRORS):
             return
+        finally:
+            self._closed()
+
+
+def _once(call: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls only the first time: a channel may be closed twice."""
+    calls = [call]
+    return lambda: calls.pop()() if calls else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import asyncssh
@@ -53,18 +53,23 @@ def command_line(argv: Sequence[str], privilege: Privilege | None) -> str:
         case Privilege.SUDO:
             prefix = ("sudo", "-n", "--")
         case Privilege.RUN0:
-            prefix = ("run0", "--no-ask-password", "--")
+            # A unit of its own, so nothing that runs above the helper knows where the controller came from.
+            prefix = ("run0", "--no-ask-password", "--setenv=SSH_CONNECTION", "--")
         case Privilege.DOAS:
             prefix = ("doas", "-n", "--")
     return shlex.join([*prefix, *argv])
 
 
 class SshLink:
-    """A connection to one host."""
+    """A connection to one host, perhaps through another one, which then outlives it."""
 
-    def __init__(self, host: Host, connection: asyncssh.SSHClientConnection) -> None:
+    def __init__(self, host: Host, connection: asyncssh.SSHClientConnection, through: SshLink | None = None) -> None:
         self._host = host
         self._connection = connection
+        self._users = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._let_go = through.hold() if through is not None else lambda: None
         self.helper: str | None = None
         """The path of the helper on this host, once this connection has made sure of it."""
 
@@ -75,8 +80,30 @@ class SshLink:
 
     @property
     def raw(self) -> asyncssh.SSHClientConnection:
-        """The connection itself, for hosts behind this one."""
+        """The connection itself, for the hosts behind this one."""
         return self._connection
+
+    def hold(self) -> Callable[[], None]:
+        """Count one more user of this connection; return what ends that use. The caller calls it once."""
+        self._users += 1
+        self._idle.clear()
+
+        def release() -> None:
+            self._users -= 1
+            if self._users == 0:
+                self._idle.set()
+
+        return release
+
+    async def retire(self, timeout_s: float) -> None:
+        """Close once nobody uses it any more, at the latest after ``timeout_s``."""
+        try:
+            async with asyncio.timeout(timeout_s if self.is_alive else 0):
+                await self._idle.wait()
+        except TimeoutError:
+            pass
+        finally:
+            await self.close()
 
     async def open(self, argv: Sequence[str], *, privileged: bool = False) -> ByteChannel:
         """Start a command. Raises OutcomeUnknown when the link is lost."""
@@ -85,7 +112,7 @@ class SshLink:
             process = await self._connection.create_process(line, encoding=None)
         except LINK_ERRORS as error:
             raise OutcomeUnknown(f"{self._host.name}: cannot open a channel: {error}") from error
-        return CommandChannel(process, f"{self._host.name}: {argv[0]}")
+        return CommandChannel(process, f"{self._host.name}: {argv[0]}", self.hold())
 
     async def open_tcp(self, address: str, port: int) -> ByteChannel:
         """Let the host open a TCP connection. Raises Unreachable when it is refused there."""
@@ -95,10 +122,12 @@ class SshLink:
             raise Unreachable(f"{self._host.name}: {address}:{port} refused there: {error.reason}") from error
         except LINK_ERRORS as error:
             raise OutcomeUnknown(f"{self._host.name}: the link was lost: {error}") from error
-        return TcpChannel(reader, writer, f"{self._host.name}: {address}:{port}")
+        return TcpChannel(reader, writer, f"{self._host.name}: {address}:{port}", self.hold())
 
     async def close(self) -> None:
         """Close, waiting a bounded time, then abort."""
+        let_go, self._let_go = self._let_go, lambda: None
+        let_go()
         self._connection.close()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -127,9 +156,7 @@ def _pattern(address: str, port: int) -> str:
     return address if port == 22 else f"[{address}]:{port}"
 
 
-async def connect(
-    host: Host, identity: SshIdentity, *, tunnel: asyncssh.SSHClientConnection | None, timeout_s: float
-) -> SshLink:
+async def connect(host: Host, identity: SshIdentity, *, through: SshLink | None, timeout_s: float) -> SshLink:
     """Log in over the first address that answers.
 
     Raises HostIdentityError (another key), LoginRefused (the user or key), Unreachable (everything else).
@@ -139,7 +166,8 @@ async def connect(
     for address in host.addresses:
         try:
             async with asyncio.timeout(min(timeout_s, identity.connect_timeout_s + identity.login_timeout_s)):
-                return SshLink(host, await _connect_one(host, address, identity, known, tunnel))
+                connection = await _connect_one(host, address, identity, known, through.raw if through else None)
+                return SshLink(host, connection, through)
         except TimeoutError:
             problems.append(f"{address}: no answer in time")
         except asyncssh.PermissionDenied as error:

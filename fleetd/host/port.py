@@ -8,8 +8,6 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import asyncssh
-
 from fleetd.errors import HostError, OrderRefused, OutcomeUnknown, Unreachable
 from fleetd.host.connection import SshIdentity, SshLink, connect
 from fleetd.host.wire import REPLY_LIMIT_BYTES, Reply, WireError, encode_order, facts_of, parse_reply, status_of
@@ -31,6 +29,10 @@ FREE_FAILURES = 2
 """Failures after which the backoff begins: a host that reboots must be found again at once."""
 
 
+RETIRED_LONGEST_S = 3600.0
+"""How long a replaced connection may still carry what it carried: the longest copy that has a deadline."""
+
+
 class _Contact:
     """What is kept of one host between calls."""
 
@@ -49,6 +51,7 @@ class SshHosts:
         self._clock = clock
         self._by_name = by_name
         self._contacts: dict[str, _Contact] = {}
+        self._retired: set[asyncio.Task[None]] = set()
         self._handshakes = asyncio.Semaphore(HANDSHAKES_IN_FLIGHT)
         self._helper = HELPER.read_bytes()
         self._helper_name = f"fleetd-host-{hashlib.sha256(self._helper).hexdigest()[:16]}"
@@ -83,14 +86,30 @@ class SshHosts:
             new = await self._connect(host, contact, timeout_s)
             old, contact.link = contact.link, new
         if old is not None:
-            await old.close()
+            self._retire(host, old)
         return new
+
+    def _doubt(self, host: Host, link: SshLink | None) -> None:
+        """No answer in time: the next question goes over a new connection; what else runs over this one may go on."""
+        contact = self._contacts.get(host.name)
+        if link is not None and contact is not None and contact.link is link:
+            contact.link = None
+            self._retire(host, link)
+
+    def _retire(self, host: Host, link: SshLink) -> None:
+        """Let a replaced connection end when what runs over it has: a copy, or the hosts behind it."""
+        task = asyncio.get_running_loop().create_task(link.retire(RETIRED_LONGEST_S), name=f"retire/{host.name}")
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
 
     async def close(self) -> None:
         """Close every connection."""
         links = [contact.link for contact in self._contacts.values() if contact.link is not None]
         self._contacts.clear()
-        await asyncio.gather(*(link.close() for link in links))
+        retired = list(self._retired)
+        for task in retired:
+            task.cancel()
+        await asyncio.gather(*(link.close() for link in links), *retired, return_exceptions=True)
 
     async def _connect(self, host: Host, contact: _Contact, timeout_s: float) -> SshLink:
         wait_s = contact.not_before - self._clock.now()
@@ -99,9 +118,9 @@ class SshHosts:
         if wait_s > 0:
             await self._clock.sleep(wait_s)
         try:
-            tunnel = await self._tunnel(host, timeout_s)
+            through = await self._through(host, timeout_s)
             async with self._handshakes:
-                link = await connect(host, self._identity, tunnel=tunnel, timeout_s=timeout_s)
+                link = await connect(host, self._identity, through=through, timeout_s=timeout_s)
         except HostError:
             contact.failures += 1
             over = contact.failures - FREE_FAILURES
@@ -114,17 +133,18 @@ class SshHosts:
         contact.not_before = 0.0
         return link
 
-    async def _tunnel(self, host: Host, timeout_s: float) -> asyncssh.SSHClientConnection | None:
+    async def _through(self, host: Host, timeout_s: float) -> SshLink | None:
         if host.jump is None:
             return None
         jump = self._by_name(host.jump)
         if jump is None:
             raise Unreachable(f"{host.name}: its jump host {host.jump!r} is not in the fleet file")
-        return (await self.link(jump, timeout_s=timeout_s)).raw
+        return await self.link(jump, timeout_s=timeout_s)
 
     async def _ask(self, host: Host, verb: str, document: bytes, *, timeout_s: float, fresh: bool) -> Reply:
         """Run the helper once and return its reply. Raises Unreachable only when nothing was sent."""
         sent = False
+        link: SshLink | None = None
         try:
             async with asyncio.timeout(timeout_s):
                 link = await self.link(host, timeout_s=timeout_s, fresh=fresh)
@@ -136,6 +156,7 @@ class SshHosts:
                 finally:
                     await channel.close()
         except TimeoutError as error:
+            self._doubt(host, link)
             if not sent:
                 raise Unreachable(f"{host.name}: no contact within {timeout_s:.0f} s") from error
             raise OutcomeUnknown(f"{host.name}: no reply to {verb} within {timeout_s:.0f} s") from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 import aiohttp
 
-from fleetd.errors import FleetdError, LoginRefused, OutcomeUnknown, Unreachable
+from fleetd.errors import FleetdError, OutcomeUnknown, Unreachable
 from fleetd.model.check import (
     BUILT_IN_TIMEOUT_S,
     Check,
@@ -67,7 +69,7 @@ class Probes:
                 outcome, text = await self._ask(host, check, link)
         except TimeoutError:
             outcome, text = FAIL, f"no answer within {check.timeout_s:g} s"
-        except (OutcomeUnknown, LoginRefused) as error:
+        except FleetdError as error:
             outcome, text = ERROR, str(error)
         return CheckResult(check.name, outcome, text)
 
@@ -190,15 +192,15 @@ def judge_http(kind: HttpCheck, status: int, body: bytes) -> Answer:
 
 async def _http_on_host(link: HostLink, host: Host, kind: HttpCheck) -> Answer:
     """GET over a connection that the host makes to itself; HTTP/1.0, so the end of the answer is its end."""
-    rest = url_for(host, kind, "127.0.0.1").removeprefix("http://")
-    authority, _, path = rest.partition("/")
-    name, _, port = authority.partition(":")
+    url = urlsplit(url_for(host, kind, "127.0.0.1"))
+    authority, name = url.netloc, url.hostname or "127.0.0.1"
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     try:
-        channel = await link.open_tcp("127.0.0.1" if name == host.addresses[0] else name, int(port or 80))
+        channel = await link.open_tcp("127.0.0.1" if name == host.addresses[0] else name, url.port or 80)
     except Unreachable as error:
         return FAIL, str(error)
     try:
-        channel.write(f"GET /{path} HTTP/1.0\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode())
+        channel.write(f"GET {path} HTTP/1.0\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode())
         data = await _read_up_to(channel, BODY_LIMIT_BYTES)
     finally:
         await channel.close()
@@ -215,6 +217,8 @@ async def _tcp(host: Host, port: int) -> Answer:
     except OSError as error:
         return FAIL, str(error)
     writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
     return PASS, "accepted"
 
 

@@ -18,6 +18,9 @@ from fleetd.model.order import Order, OrderTimes, Verb
 S = HelperState
 STOP_SWITCH_S = 30
 REVERT_ATTEMPTS = 3
+REVERT_RUNS = 6
+"""A revert that fails asks for a person after its third run, one that is killed each time after its sixth."""
+
 STILL = (S.IDLE, S.COMMITTED, S.REVERTED)
 """The states in which a new trial may be armed."""
 
@@ -138,6 +141,8 @@ class SimHost:
     def _trial(self, order: Order, at: int) -> Answer:
         if self.state not in STILL:
             return Answer("refused", "busy")
+        if order.id in self.records:
+            return Answer("refused", "id-used")
         if self.current != order.expect_current or self.profile != order.expect_profile:
             return Answer("refused", "drifted")
         old = self.current
@@ -152,7 +157,8 @@ class SimHost:
         assert times is not None
         deadline = at + times.switch_timeout_s + STOP_SWITCH_S + times.contact_timeout_s
         record = Record(order.id, old, order.toplevel, self.boot_id, at, times, deadline)
-        self.records[order.id] = record
+        # The host keeps the record of the activation before, and forgets older ones.
+        self.records = {id: kept for id, kept in self.records.items() if id == self.active} | {order.id: record}
         self.active = order.id
         if not self.guard_starts:
             record.state, record.by = S.REVERTED, "guard"
@@ -164,6 +170,8 @@ class SimHost:
         record = self._require(order, S.TRIAL)
         if isinstance(record, Answer):
             return record
+        if at >= record.deadline:
+            return Answer("refused", "bad-state")
         times = record.times
         record.deadline = min(at + times.contact_timeout_s, record.armed_at + times.cap_s)
         return Answer("ok", "extended")
@@ -288,6 +296,7 @@ class SimHost:
         if record.state is S.COMMITTING:
             self.units.commit = False
             record.state = S.UNDOING
+        self.units.switch = False
         if self.current not in (record.old, record.new):
             record.state = S.INTERFERED
             self.units.revert = False
@@ -296,7 +305,9 @@ class SimHost:
             record.state = S.REVERTING
         record.by = record.by or "guard"
         record.attempts += 1
-        self.units.switch = False
+        if record.attempts > REVERT_RUNS:
+            record.state = S.STRANDED
+            self.units = Units()
 
     def revert_ends(self, *, well: bool) -> None:
         """Everything was put back and judged; ``well`` is the judgement. The third failure strands the host."""

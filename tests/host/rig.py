@@ -1,0 +1,416 @@
+"""The helper in a private root: the real bash program, with everything that it calls in the test's hands.
+
+systemd, Nix, the boot loader and ``switch-to-configuration`` are small programs that do what files in ``control/``
+say, and by default what the real ones do when all is well. Nothing runs by itself: a started unit is a file, and the
+test lets it run, one step at a time. Every durable write passes ``sync``, so ``die_at`` and ``full_from`` count those.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetd.host.wire import Reply, encode_order, parse_reply
+from fleetd.model.order import Order
+
+HELPER = Path(__file__).parents[2] / "fleetd" / "host" / "helper" / "fleetd-host"
+MACHINE_ID = "0123456789abcdef0123456789abcdef"
+HOST = "web1"
+STEP_TIMEOUT_S = 60
+"""No step of the helper may wait this long for anything that a test can do to it."""
+
+STILL_GUARDING = 99
+"""How a guard that was asked for one round says that it would go on."""
+
+
+def toplevel(name: str) -> str:
+    """Return the store path of a system of the host: ``name`` is one letter or digit."""
+    return f"/nix/store/{name * 32}-nixos-system-{HOST}-{name}"
+
+
+SYSTEMCTL = r"""#!/usr/bin/env bash
+C=CONTROL
+[ ! -e "$C/systemd-is-silent" ] || exit 1
+printf '%s\n' "systemctl $*" >>"$C/log"
+words=()
+for word; do case $word in --no-block | -q) ;; *) words+=("$word") ;; esac; done
+set -- "${words[@]}"
+case $1 in
+start)
+  kind=${2#fleetd-}
+  [ ! -e "$C/refuse-${kind%%-*}" ] || exit 1
+  [ -e "$C/../run/systemd/system/$2" ] || exit 5
+  : >"$C/units/$2" ;;
+stop) rm -f "$C/units/$2" ;;
+kill) rm -f "$C/units/${*: -1}" ;;
+is-active) if [ -e "$C/units/$2" ]; then echo active; else echo inactive; exit 3; fi ;;
+is-system-running) cat "$C/is-system-running" ;;
+list-units) case $* in *--failed*) cat "$C/failed" ;; *) cat "$C/active" ;; esac ;;
+list-jobs | cancel) ;;
+reboot) printf 'reboot\n' >>"$C/reboots" ;;
+esac
+"""
+
+# The helper leads its session; what `timeout` runs has a process group of its own.
+DIE = r"""#!/usr/bin/env bash
+die() {
+  read -r stat <"/proc/$$/stat"
+  set -- ${stat##*) }
+  kill -KILL -- "-$4"
+  kill -KILL 0
+}
+"""
+
+# Counts what is made durable: at the chosen write the whole process group dies, or the disk is full from there on.
+SYNC = (
+    DIE
+    + r"""
+C=CONTROL
+read -r n <"$C/writes"
+n=$((n + 1))
+echo "$n" >"$C/writes"
+if [ -e "$C/die-at" ]; then read -r at <"$C/die-at"; [ "$n" != "$at" ] || die; fi
+if [ -e "$C/full-from" ]; then read -r from <"$C/full-from"; [ "$n" -lt "$from" ] || exit 1; fi
+exit 0
+"""
+)
+
+# Each call takes one line of what was ordered for it; without one it does the whole of its work.
+NEXT = (
+    DIE
+    + r"""
+C=CONTROL
+next() { # NAME: the next line ordered for it
+  how=
+  [ -e "$C/$1" ] || return 0
+  { read -r how; rest=$(cat); } <"$C/$1"
+  if [ -n "$rest" ]; then printf '%s\n' "$rest" >"$C/$1"; else rm "$C/$1"; fi
+}
+"""
+)
+
+SWITCH = (
+    NEXT
+    + r"""
+me=$(readlink -f "${0%/*}/..")
+printf '%s\n' "stc ${me##*-} $1" >>"$C/log"
+runs() { ln -sfn "$1" "$C/../run/current-system"; }
+lists=$C/../run/nixos
+case $1 in
+test)
+  next switch
+  case $how in
+  refuse-*) exit "${how#*-}" ;;
+  cut-*) runs "$me"; echo web.service >"$lists/start-list"; exit "${how#*-}" ;;
+  down) echo web.service >"$C/down"; sed -i '/web.service/d' "$C/active"; exit 1 ;;
+  broken) runs "$me"; rm -f "$lists"/*-list; echo bad.service >>"$C/failed"; exit 4 ;;
+  lame) runs "$me"; rm -f "$lists"/*-list; sed -i '/web.service/d' "$C/active"; exit 0 ;;
+  warn) runs "$me"; rm -f "$lists"/*-list; exit 4 ;;
+  die) runs "$me"; die ;;
+  die-early) die ;;
+  foreign) runs "$C/../nix/store/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-nixos-system-web1-x" ;;
+  *) runs "$me"; rm -f "$lists"/*-list; : >"$C/failed"; printf 'sshd.service\nweb.service\n' >"$C/active" ;;
+  esac ;;
+boot)
+  next loader
+  case $how in
+  fail) exit 1 ;;
+  die) die ;;
+  lie) exit 0 ;;
+  taken-back) for state in "$C"/../nix/var/fleetd-host/*/state; do echo undoing >"$state"; done ;;
+  esac
+  init=${me#"$(readlink -f "$C/..")"}/init
+  printf 'DEFAULT d\nLABEL d\nAPPEND init=%s quiet\n' "$init" >"$C/../boot/extlinux/extlinux.conf"
+  [ "$how" != die-after ] || die ;;
+esac
+exit 0
+"""
+)
+
+NIX_ENV = (
+    NEXT
+    + r"""
+printf '%s\n' "nix-env ${*: -1}" >>"$C/log"
+next profile
+case $how in
+fail) exit 1 ;;
+die) die ;;
+lie) exit 0 ;;
+esac
+ln -sfn "$C/..${*: -1}" "$C/../nix/var/nix/profiles/system"
+[ "$how" != die-after ] || die
+"""
+)
+
+NIX_STORE = r"""#!/usr/bin/env bash
+case $1 in
+--check-validity) [ -e "CONTROL/..$2" ] ;;
+--query) echo sha256:0000000000000000000000000000000000000000000000000000 ;;
+--version) echo "nix-store (Nix) 2.26.3" ;;
+esac
+"""
+
+IP = r"""#!/usr/bin/env bash
+cat CONTROL/route
+"""
+
+STUBS = {
+    "systemctl": SYSTEMCTL,
+    "sync": SYNC,
+    "nix-env": NIX_ENV,
+    "nix-store": NIX_STORE,
+    "ip": IP,
+    "sleep": "#!/bin/sh\n",
+    "wall": "#!/bin/sh\n",
+    "logger": "#!/bin/sh\n",
+    "journalctl": "#!/bin/sh\n",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the host is, read off its disk: nothing here is the helper's word."""
+
+    state: str
+    id: str
+    fence: str
+    deadline: str
+    current: str
+    profile: str
+    boot_default: str
+    boot_id: str
+    units: frozenset[str]
+
+
+class Died(Exception):
+    """The step was killed before it ended."""
+
+
+class Rig:
+    """One host in a directory, that ran ``system`` since it was made."""
+
+    def __init__(self, root: Path, *systems: str, helper: str | None = None) -> None:
+        self.root = root.resolve()
+        self.control = self.root / "control"
+        self.boots = 1
+        for place in ("nix/var/nix/profiles", "etc", "run/systemd/system", "run/nixos", "boot/extlinux", "tmp"):
+            (self.root / place).mkdir(parents=True)
+        for place in ("control/units", "bin"):
+            (self.root / place).mkdir(parents=True)
+        (self.root / "etc/machine-id").write_text(MACHINE_ID + "\n")
+        self.set("boot-id", "boot-1")
+        self.set("uptime", "1000.25 0.00")
+        self.set("writes", "0")
+        self.set("is-system-running", "running")
+        self.set("failed", "")
+        self.set("active", "sshd.service\nweb.service")
+        self.set("route", "default via 10.0.0.1 dev host0")
+        for name, text in STUBS.items():
+            self._program(self.root / "bin" / name, text)
+        for system in systems:
+            self._make(toplevel(system))
+        self.helper = self.root / "fleetd-host"
+        self._program(self.helper, HELPER.read_text() if helper is None else helper)
+        Path(f"{self.helper}.testing").write_text(
+            f"R={self.root}\nBOOT_ID_FILE={self.control}/boot-id\nUPTIME_FILE={self.control}/uptime\n"
+            f"VOLATILE_OK=1 ONCE={STILL_GUARDING} SETTLE_TRIES=0 SILENCE_S=0\n"
+        )
+        first = toplevel(systems[0])
+        self.point("run/current-system", first)
+        self.point("run/booted-system", first)
+        self.point("nix/var/nix/profiles/system", first)
+        self.set_boot_default(first)
+
+    # -- the world ----------------------------------------------------------------------------------------------
+
+    def set(self, name: str, text: str) -> None:
+        """Write a file that the stubs read."""
+        (self.control / name).write_text(text + "\n" if text else "")
+
+    def clear(self, *names: str) -> None:
+        """Forget what was ordered."""
+        for name in names:
+            (self.control / name).unlink(missing_ok=True)
+
+    def log(self) -> list[str]:
+        """Return every call of a program that has an effect, oldest first."""
+        log = self.control / "log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def forget_log(self) -> None:
+        """Begin the log anew."""
+        self.clear("log")
+
+    @property
+    def now(self) -> int:
+        """Whole seconds on the host's boot clock."""
+        return int((self.control / "uptime").read_text().split(".")[0])
+
+    @property
+    def boot_id(self) -> str:
+        """The boot that the host is in."""
+        return (self.control / "boot-id").read_text().strip()
+
+    def pass_time(self, seconds: int) -> None:
+        """Let the boot clock run."""
+        self.set("uptime", f"{self.now + seconds}.25 0.00")
+
+    def point(self, link: str, system: str) -> None:
+        """Let a link of the host name a system."""
+        place = self.root / link
+        place.unlink(missing_ok=True)
+        place.symlink_to(f"{self.root}{system}")
+
+    def set_boot_default(self, system: str) -> None:
+        """Write the boot loader's file."""
+        text = f"DEFAULT d\nLABEL d\nAPPEND init={system}/init quiet\n"
+        (self.root / "boot/extlinux/extlinux.conf").write_text(text)
+
+    def reboot(self) -> None:
+        """Lose power and start what the boot loader says."""
+        self.boots += 1
+        self.set("boot-id", f"boot-{self.boots}")
+        for place in (self.control / "units", self.root / "run/systemd/system", self.root / "run/nixos"):
+            shutil.rmtree(place)
+            place.mkdir()
+        self.set("failed", "")
+        self.set("active", "sshd.service\nweb.service")
+        shown = self.shown()
+        self.point("run/current-system", shown.boot_default)
+        self.point("run/booted-system", shown.boot_default)
+
+    def kill_unit(self, kind: str) -> None:
+        """End a unit from outside; when the guard ends, systemd starts the revert."""
+        name = self.unit(kind)
+        (self.control / "units" / name).unlink(missing_ok=True)
+        if kind == "guard":
+            self.start_unit("revert")
+
+    def start_unit(self, kind: str) -> None:
+        """Do what systemd does by itself when a guard has ended."""
+        name = self.unit(kind)
+        if (self.root / "run/systemd/system" / name).exists():
+            (self.control / "units" / name).touch()
+
+    def unit(self, kind: str) -> str:
+        """Return the unit's name for the active activation."""
+        return f"fleetd-{kind}-{self._read('active')}.service"
+
+    def shown(self) -> Shown:
+        """Read the host."""
+        active = self._read("active")
+        loader = (self.root / "boot/extlinux/extlinux.conf").read_text()
+        units = {path.name for path in (self.control / "units").iterdir()}
+        return Shown(
+            state=self._read(f"{active}/state") or "idle" if active else "idle",
+            id=active,
+            fence=(self._read("fence") or "0.0").split()[0],
+            deadline=self._read(f"{active}/deadline") if active else "",
+            current=self._system("run/current-system"),
+            profile=self._system("nix/var/nix/profiles/system"),
+            boot_default=loader.split("init=")[1].split("/init ")[0],
+            boot_id=self.boot_id,
+            units=frozenset(name.split("-")[1] for name in units if name.endswith(f"-{active}.service")),
+        )
+
+    def record(self, name: str) -> str:
+        """Return a file of the active activation's record."""
+        return self._read(f"{self._read('active')}/{name}")
+
+    # -- the helper ---------------------------------------------------------------------------------------------
+
+    def order(self, order: Order) -> Reply:
+        """Send an order. Raises Died when the helper was killed before it answered."""
+        return self.ask(order.verb.value, encode_order(order))
+
+    def ask(self, verb: str, document: bytes = b"") -> Reply:
+        """Run the helper as the controller does."""
+        done = self._run(self.helper, verb, stdin=document)
+        assert done.stderr == b"", done.stderr.decode()
+        return parse_reply(done.stdout)
+
+    def console(self, verb: str) -> bool:
+        """Type a verb at the console; return whether it was done."""
+        done = self._run(self.helper, verb)
+        assert done.stderr == b"", done.stderr.decode()
+        return done.returncode == 0
+
+    def guard_looks(self) -> bool:
+        """Let the guard make one round; return whether it goes on. When it ends, systemd starts the revert."""
+        done = self._pinned("guard")
+        if done.returncode == STILL_GUARDING:
+            return True
+        self.kill_unit("guard")
+        return False
+
+    def run_switch(self, *, last_word: bool = True) -> None:
+        """Let the switch unit run to its end, however that is; killed whole, it has no last word."""
+        result = "success"
+        try:
+            self._pinned("do-switch")
+        except Died:
+            result = "signal"
+        if last_word:
+            self._pinned("switch-post", {"SERVICE_RESULT": result, "EXIT_CODE": "killed", "EXIT_STATUS": "KILL"})
+        self.kill_unit("switch")
+
+    def run_commit(self) -> None:
+        """Let the commit unit run to its end. Raises Died."""
+        try:
+            self._pinned("do-commit")
+        finally:
+            self.kill_unit("commit")
+
+    def run_revert(self) -> None:
+        """Let the revert unit run once; systemd starts it again when it fails. Raises Died."""
+        if self._pinned("do-revert").returncode == 0:
+            self.kill_unit("revert")
+
+    def _pinned(self, verb: str, extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+        active = self._read("active")
+        return self._run(self.root / f"nix/var/fleetd-host/{active}/fleetd-host", verb, active, extra=extra)
+
+    def _run(
+        self, program: Path, *words: str, stdin: bytes = b"", extra: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        environment = {"PATH": f"{self.root}/bin:{os.environ['PATH']}", "TMPDIR": f"{self.root}/tmp", **(extra or {})}
+        done = subprocess.run(
+            ["bash", program, *words],
+            input=stdin,
+            capture_output=True,
+            env=environment,
+            timeout=STEP_TIMEOUT_S,
+            start_new_session=True,
+            check=False,
+        )
+        if done.returncode < 0:
+            raise Died(f"{words} was killed")
+        return done
+
+    def _read(self, name: str) -> str:
+        place = self.root / "nix/var/fleetd-host" / name
+        return place.read_text().strip() if place.is_file() else ""
+
+    def _system(self, link: str) -> str:
+        return str((self.root / link).resolve()).removeprefix(str(self.root))
+
+    def _program(self, place: Path, text: str) -> None:
+        place.write_text(text.replace("CONTROL", str(self.control)))
+        place.chmod(place.stat().st_mode | stat.S_IXUSR)
+
+    def _make(self, system: str) -> None:
+        place = Path(f"{self.root}{system}")
+        (place / "bin").mkdir(parents=True)
+        (place / "etc/systemd/system").mkdir(parents=True)
+        for name in ("nixos-version", "init", "init-interface-version"):
+            (place / name).write_text("1\n")
+        (place / "system").write_text("x86_64-linux\n")
+        (place / "switch-inhibitors").write_text('{"dbus-implementation":"dbus"}\n')
+        for unit in ("sshd.service", "web.service"):
+            (place / "etc/systemd/system" / unit).write_text("[Service]\n")
+        self._program(place / "bin/switch-to-configuration", SWITCH)

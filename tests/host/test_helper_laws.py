@@ -1,0 +1,197 @@
+"""Every law holds for the helper, and each protection that is taken out breaks its law."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.host import laws
+from tests.host.rig import HELPER, Rig
+from tests.host.test_helper_against_the_model import place
+
+LAWS = {law.__name__: law for law in laws.LAWS}
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A bug planted in a copy of the helper: ``old`` occurs once in it and becomes ``new``."""
+
+    law: str
+    old: str
+    new: str
+
+
+MUTANTS = (
+    Mutant(
+        "a_lower_fence_is_refused", '    refuse stale-fence "the host holds $held"\n  fi\n  if', "    :\n  fi\n  if"
+    ),
+    Mutant("an_equal_fence_with_other_words_is_refused", '[ "$held_digest" = "$digest" ] ||', "true ||"),
+    Mutant("a_repeat_does_nothing", "    answer ok repeat\n    exit 0\n", "    :\n"),
+    Mutant("after_a_settle_no_earlier_order_takes_effect", 'put "$S/fence" "', '[ "$1" = settle ] || put "$S/fence" "'),
+    Mutant("a_fence_is_durable_before_its_order_is_obeyed", 'put "$S/fence" "', '[ "$1" = trial ] || put "$S/fence" "'),
+    Mutant("an_extend_carries_exactly_the_fence", '[ "${O[fence]}" = "$held" ] || refuse', "true || refuse"),
+    Mutant("an_order_for_another_machine_is_refused", '[ "$REPLY" = "${O[machine_id]}" ] ||', "true ||"),
+    Mutant("an_order_of_another_boot_is_refused", '[ "$REPLY" = "${O[boot_id]}" ] ||', "true ||"),
+    Mutant("a_late_order_is_refused", '[ "$REPLY" -le "${O[uptime_limit_s]}" ] ||', "true ||"),
+    Mutant("another_current_system_is_drift", '[ "$current" = "${O[expect_current]:-}" ] ||', "true ||"),
+    Mutant("another_profile_is_drift", '[ "$profile" = "${O[expect_profile]:-}" ] ||', "true ||"),
+    Mutant("a_boot_default_that_does_not_run_is_unsettled", "    refuse unsettled ", "    true "),
+    Mutant("a_second_trial_is_refused_while_one_runs", "*) refuse busy ", "*) true "),
+    Mutant("an_id_is_tried_once", '[ ! -e "$S/${O[id]}/state" ] ||', "true ||"),
+    Mutant("a_system_that_is_not_in_the_store_is_refused", "2>/dev/null || refuse not-valid", "2>/dev/null || true"),
+    Mutant("a_system_of_other_bytes_is_refused", '[ "$hash" = "${O[nar_hash]}" ] ||', "true ||"),
+    Mutant("an_order_that_is_too_long_is_refused_whole", "[ ${#ORDER} -le $LIMIT ] ||", "true ||"),
+    Mutant("a_trial_without_its_times_is_refused_before_its_fence", '[ "$1" != trial ] || needed=', "true || needed="),
+    Mutant("only_shared_inhibitors_are_compared", '[ "${before[x$key]+set}" ] || continue', "true"),
+    Mutant(
+        "a_shared_inhibitor_that_differs_needs_a_reboot", '[ -z "$REPLY" ] || refuse needs-reboot', "true || refuse"
+    ),
+    Mutant(
+        "the_guard_is_armed_before_the_switch",
+        'if ! ctl_retry start "fleetd-guard-$id.service" || ! unit_active "fleetd-guard-$id.service"; then',
+        "if false; then",
+    ),
+    Mutant(
+        "a_switch_that_cannot_be_started_ends_where_it_began",
+        '  if ! ctl_retry start --no-block "fleetd-switch',
+        '  if ! true "fleetd-switch',
+    ),
+    Mutant(
+        "state_is_on_disk_before_its_effect",
+        '  { put "$d/deadline"',
+        '  ctl_retry start --no-block "fleetd-switch-$id.service"\n  { put "$d/deadline"',
+    ),
+    Mutant(
+        "a_full_disk_refuses_the_trial",
+        'ssh=$connection" || fail disk-full "cannot write the record"',
+        'ssh=$connection"',
+    ),
+    Mutant("the_guard_takes_back_what_nobody_confirms", 'if [ "$now" -gt "$deadline" ] && !', "if false && !"),
+    Mutant(
+        "a_switch_that_never_ends_is_taken_back",
+        '    switching | trial) get "$S/$id/deadline" ;;',
+        '    switching) REPLY=999999999 ;;\n    trial) get "$S/$id/deadline" ;;',
+    ),
+    Mutant("from_the_end_of_the_switch_only_silence_counts", '[ "$lower" -ge "${REPLY:-0}" ] ||', "true ||"),
+    Mutant("extending_never_goes_beyond_the_cap", "[ $to -le $cap ] ||", "true ||"),
+    Mutant("a_passed_deadline_cannot_be_extended", '[ "$2" -lt "${REPLY:-0}" ]', "true"),
+    Mutant("a_shutdown_is_no_deadline", '[ "$now" -gt "$deadline" ] && ! stopping', '[ "$now" -gt "$deadline" ]'),
+    Mutant(
+        "a_switch_that_was_killed_is_never_taken_for_done",
+        "case $found in interfered | not-started) ;; *) found=interrupted ;; esac",
+        ":",
+    ),
+    Mutant("an_interrupted_switch_is_resumed_once", "retried=1; continue;", "retried=1;"),
+    Mutant("a_switch_that_stays_interrupted_is_taken_back", "  has_lists && lists=yes\n", ""),
+    Mutant("a_switch_runs_once", '[ ! -e "$S/$id/switch.started" ] || exit 0', ":"),
+    Mutant("a_commit_without_a_guard_is_refused", '  inactive) WHY="the guard is gone"; return 1 ;;', "  inactive) ;;"),
+    Mutant("a_silent_systemd_is_no_dead_guard", "    REPLY=unknown\n", "    REPLY=inactive\n"),
+    Mutant("a_commit_moves_profile_and_boot_default", "committing && root_committed", "committing"),
+    Mutant(
+        "a_commit_whose_loader_lies_is_undone",
+        '[ "$BOOT_DEFAULT" = "${M[new]}" ] || [ "$BOOT_DEFAULT" = unreadable ] || { WHY',
+        "true || { WHY",
+    ),
+    Mutant(
+        "a_commit_whose_profile_lies_is_undone",
+        '[ "$REPLY" = "${M[new]}" ] || { WHY="the profile is',
+        'true || { WHY="the profile is',
+    ),
+    Mutant("a_commit_that_fails_is_undone", '  undo_default "$id" || loader=failed\n', ""),
+    Mutant(
+        "a_commit_that_hangs_is_undone_by_the_guard",
+        'committing) get "$S/$id/commit.deadline" ;;',
+        "committing) REPLY=999999999 ;;",
+    ),
+    Mutant("a_commit_that_lost_the_race_is_not_committed", '    [ "$now" = "$from" ] || continue\n', ""),
+    Mutant(
+        "a_commit_is_not_reverted_by_order",
+        "  require_active switching trial\n",
+        "  require_active switching trial committing\n",
+    ),
+    Mutant(
+        "a_system_that_does_not_run_is_not_committed",
+        '  [ "$REPLY" = "${M[new]}" ] || { WHY="it runs',
+        '  true || { WHY="it runs',
+    ),
+    Mutant(
+        "power_lost_in_a_commit_is_undone_or_finished",
+        'if [ "$runs" = "${M[old]}" ] && [ "$profile" = "${M[old]}" ] &&',
+        'if [ "$runs" = "${M[old]}" ] &&',
+    ),
+    Mutant(
+        "power_lost_after_the_whole_commit_is_committed",
+        '  elif [ "$state" = committing ] &&',
+        '  elif [ "$state" = trial ] &&',
+    ),
+    Mutant(
+        "a_revert_is_judged_by_what_the_host_shows",
+        '  went_back "$id" "$code" || return 1\n',
+        '  [ "$code" = 0 ] || return 1\n',
+    ),
+    Mutant("a_revert_that_leaves_a_unit_down_is_not_well", '  [ -z "$WHY" ]\n}', "  true\n}"),
+    Mutant("a_revert_that_was_killed_twice_ends", "REVERT_RUNS=6", "REVERT_RUNS=2"),
+    Mutant(
+        "a_loader_that_fails_does_not_keep_a_host_unreachable",
+        'undo_default "$id" || loader=failed',
+        'undo_default "$id" || return 1',
+    ),
+    Mutant(
+        "an_unreadable_loader_is_put_back_after_a_commit_began",
+        '|| [ -e "$S/$1/commit.deadline" ] || return 0',
+        "|| return 0",
+    ),
+    Mutant("a_host_that_an_operator_switched_is_left_alone", 'foreign() { [ -n "$1" ] &&', "foreign() { false &&"),
+    Mutant("a_link_that_cannot_be_read_is_no_operator", 'foreign() { [ -n "$1" ] &&', "foreign() {"),
+    Mutant("a_dead_guard_is_noticed_by_facts", "  if lock; then mend; unlock; fi\n", ""),
+    Mutant(
+        "units_that_are_there_are_not_written_again",
+        '  [ -e "$UNITS/fleetd-revert-$1.service" ] || write_units "$1"\n',
+        '  write_units "$1"\n',
+    ),
+    Mutant(
+        "a_full_disk_does_not_stop_the_way_back",
+        "  # Written or not (the disk may be full): going back is what counts.\n",
+        '  state_of "$1"; [ "$REPLY" = reverting ] || return 0\n',
+    ),
+    Mutant(
+        "a_reboot_as_last_resort_needs_permission",
+        '[ "${M[last_resort]}" = reboot ] && [ "${M[unattended_boot]}" = yes ] || return 0',
+        ":",
+    ),
+    Mutant(
+        "a_reboot_as_last_resort_needs_the_old_boot_default",
+        '  [ "$BOOT_DEFAULT" = "${M[old]}" ] || return 0\n  put',
+        "  put",
+    ),
+    Mutant("the_last_resort_is_used_once", '[ ! -e "$S/$1/rebooted" ] || return 0', ":"),
+)
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A directory for one host."""
+    made = place()
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_the_law_holds(name: str, room: Path) -> None:
+    LAWS[name](Rig(room / "host", *laws.SYSTEMS))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.law)
+def test_without_its_protection_the_law_is_broken(mutant: Mutant, room: Path) -> None:
+    text = HELPER.read_text()
+    assert text.count(mutant.old) == 1, f"{mutant.old!r} occurs {text.count(mutant.old)} times in the helper"
+    with pytest.raises(AssertionError):
+        LAWS[mutant.law](Rig(room / "host", *laws.SYSTEMS, helper=text.replace(mutant.old, mutant.new)))
+
+
+def test_every_law_has_a_mutant() -> None:
+    assert {mutant.law for mutant in MUTANTS} == set(LAWS)
