@@ -45,6 +45,21 @@ soak_interval = "1s"
 """
 
 
+def policy_with(**values: object) -> str:
+    """Return the usual policy of the tests with other values, or more."""
+    lines = [line for line in POLICY.splitlines() if line.partition(" = ")[0] not in values]
+    return "\n".join([*lines, *(f"{key} = {_toml(value)}" for key, value in values.items())]) + "\n"
+
+
+def _toml(value: object) -> str:
+    """Return a value as TOML writes it on one line."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[ " + ", ".join(map(_toml, value)) + " ]"
+    return json.dumps(value)
+
+
 class Control:
     """One control node. ``directory`` holds everything; ``start`` and ``stop`` are the process."""
 

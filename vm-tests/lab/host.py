@@ -317,11 +317,15 @@ class LabHost:
         """Undo ``pause_sshd``."""
         self._signal_sshd(signal.SIGCONT)
 
-    def _signal_sshd(self, number: signal.Signals) -> int:
+    def kill_ssh_sessions(self) -> int:
+        """End every ssh session at once, and not the server; returns how many processes those were."""
+        return self._signal_sshd(signal.SIGKILL, ("sshd-session", "sshd-auth"))
+
+    def _signal_sshd(self, number: signal.Signals, names: tuple[str, ...] = ("sshd",)) -> int:
         signalled = 0
         for pid in cgroup.pids(self.wiring.short):
             try:
-                if Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
+                if Path(f"/proc/{pid}/comm").read_text().startswith(names):
                     os.kill(pid, number)
                     signalled += 1
             except OSError:

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Scene
 from lab import system as systems
-from lab.control import POLICY
-from lab.seed import copy_to
+from lab.control import policy_with
+from lab.scene import Scene
 
 pytestmark = pytest.mark.lab
 
 
 def test_an_operator_who_switches_during_the_trial_is_left_alone(scene: Scene) -> None:
     (host,) = scene.hosts("web1")
-    control = scene.control(["web1"], policy=patient_policy())
+    # Time for a person to act before the commit.
+    control = scene.control(["web1"], policy=policy_with(min_healthy="10s", healthy_deadline="30s"))
     other = systems.build(systems.good("web1", scene.gateway, "v9"))
-    mine = scene.build(systems.good, ["web1"], "v2")
-    copy_to(host.root, other)
-    name = control.deploy_detached(mine)
+    name = control.deploy_detached(scene.build(systems.good, ["web1"], "v2"))
     control.wait_for(name, "web1", "trial")
-    host.inside(f"{other}/bin/switch-to-configuration", "test", check=False, timeout_s=60)
+    scene.switch_by_hand(host, other)
     final = control.wait_final(name)
     assert final["phase"] == "failed", final
     assert final["hosts"]["web1"]["kind"] == "interfered"
-    assert host.readlink("/run/current-system") == other
-
-
-def patient_policy() -> str:
-    """Leave time for a person to act before the commit."""
-    return POLICY.replace('min_healthy = "2s"', 'min_healthy = "8s"').replace(
-        'healthy_deadline = "15s"', 'healthy_deadline = "20s"'
-    )
+    assert scene.runs(host)[0] == other
+    assert scene.page(host) == "greeting v9"
+    # No guard is left that would undo it later.
+    left = host.inside("systemctl", "list-units", "--plain", "--no-legend", "fleetd-guard-*", "fleetd-revert-*").stdout
+    assert left.strip() == ""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Scene
 from lab import system as systems
+from lab.scene import Scene
 
 pytestmark = pytest.mark.lab
 

@@ -1,0 +1,84 @@
+"""What a scenario acts on: fresh hosts by name, revisions for them, and control nodes that know them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lab import look
+from lab import system as systems
+from lab.control import CHECKS, POLICY, Control
+from lab.host import LabHost, Seed
+from lab.lab import Lab
+from lab.run import until
+from lab.seed import copy_to, seed_with
+
+
+def first_system(host: LabHost) -> systems.System:
+    """Return what every host runs when a test begins."""
+    return systems.good(host.name, host.wiring.gateway, "v1")
+
+
+SEED = seed_with(first_system)
+
+
+class Scene:
+    """One test's view of the lab. Its ways of looking are those of ``lab.look``."""
+
+    runs = staticmethod(look.runs)
+    profile = staticmethod(look.profile)
+    page = staticmethod(look.page)
+    switches = staticmethod(look.switches)
+    invocation = staticmethod(look.invocation)
+    began_s = staticmethod(look.began_s)
+    took_s = staticmethod(look.took_s)
+    orders = staticmethod(look.orders)
+    record = staticmethod(look.record)
+    wait_state = staticmethod(look.wait_state)
+
+    def __init__(self, lab: Lab, directory: Path) -> None:
+        self.lab = lab
+        self.gateway = lab.controller_address
+        self._directory = directory
+        self.controls: list[Control] = []
+
+    def hosts(self, *names: str, seed: Seed = SEED) -> list[LabHost]:
+        """Return these hosts, made anew where a test used them before, or where they must begin with another system."""
+        chosen = [self.lab.hosts[name] for name in names]
+        self.lab.reset([host for host in chosen if seed is not SEED or not host.is_pristine()], seed)
+        for host in chosen:
+            host.mark_used()
+        return chosen
+
+    def control(
+        self, names: Sequence[str], *, policy: str = POLICY, checks: str = CHECKS, extra: str = "", start: bool = True
+    ) -> Control:
+        """Return a running control node for these hosts."""
+        place = self._directory / f"control{len(self.controls)}"
+        control = Control(self.lab, place, names=names, policy=policy, checks=checks, extra=extra)
+        self.controls.append(control)
+        if start:
+            control.start()
+        return control
+
+    def build(self, make: Callable[..., systems.System], names: Sequence[str], *words: object) -> dict[str, str]:
+        """Build a system for each host."""
+        return {name: systems.build(make(name, self.gateway, *words)) for name in names}
+
+    def switch_by_hand(self, host: LabHost, toplevel: str) -> None:
+        """Bring a system to a host and make it run, as somebody at its console would; profile and boot default stay."""
+        copy_to(host.root, toplevel)
+        host.inside(f"{toplevel}/bin/switch-to-configuration", "test", check=False, timeout_s=60)
+
+    def until(self, true: Callable[[], bool], what: str, timeout_s: float = look.ENDS_S) -> None:
+        """Wait until something is so. Raises LabError, with what fleetd has said, when it does not come to that."""
+        until(true, timeout_s, lambda: f"waited for: {what}; {self.log()}")
+
+    def log(self) -> str:
+        """Return the last words of the control nodes."""
+        return "\n".join(control.log()[-1500:] for control in self.controls)
+
+    def end(self) -> None:
+        """End the control nodes."""
+        for control in self.controls:
+            control.kill()
