@@ -1,5 +1,8 @@
 .PHONY: help setup demo lint test test-unit simulate mutants clean
 SHELLS = fleetd/host/helper/fleetd-host tools/setup vm-tests/lab/supervise.sh vm-tests/lab/base/recipe.sh
+LAB = PYTHONPATH=vm-tests .venv/bin/python -m lab
+# Scenarios mostly wait: more of them at once than there are cores. Each worker has a lab of its own.
+WORKERS = 3
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -9,7 +12,7 @@ setup: ## install everything that is missing
 
 demo: ## the main job on six real hosts (root, Linux)
 	tools/setup --lab
-	PYTHONPATH=vm-tests .venv/bin/python vm-tests/demo.py
+	$(LAB) watch -- .venv/bin/python vm-tests/demo.py
 
 lint: ## ruff, mypy, shellcheck
 	.venv/bin/ruff check .
@@ -20,8 +23,8 @@ lint: ## ruff, mypy, shellcheck
 test: ## all checks, with the lab (root, Linux)
 	tools/setup --lab
 	$(MAKE) lint
-	PYTHONPATH=vm-tests .venv/bin/python -m lab clean
-	.venv/bin/python -m pytest
+	$(LAB) clean
+	$(LAB) watch -- .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
 simulate: ## many seeds of the simulation: make simulate SEEDS=2000 [HOSTS=50]
 	tools/setup

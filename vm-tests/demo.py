@@ -6,146 +6,184 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lab import HostSpec, Lab, LabError, LabHost, LabUnavailable
+from demo_view import View, label
+from lab import HostSpec, Lab, LabError, LabUnavailable, look
 from lab import system as systems
-from lab.control import Control
-from lab.seed import seed_with
+from lab.control import Control, policy_with
+from lab.scene import SEED
 from rich.console import Console
+from rich.panel import Panel
 from rich.table import Table
 
 NAMES = tuple(f"web{n}" for n in range(1, 7))
 SPECS = tuple(HostSpec(name, ("web",), f"rack-{'abc'[n % 3]}") for n, name in enumerate(NAMES))
-console = Console()
+POLICY = policy_with(
+    waves=[{"name": "canary", "count": 1, "soak": "2s"}, {"name": "half", "percent": 50, "soak": "2s"}],
+    max_parallel=3,
+)
+Revision = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a scene; ``wrong`` says what the hosts did not bear out."""
+
+    title: str
+    wrong: list[str]
+    seconds: float
 
 
 class Demo:
-    """The lab, a control node, and what was found so far."""
+    """The lab, a control node, a console, and what was found so far."""
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
+    def __init__(self, console: Console, lab: Lab, directory: Path) -> None:
+        self.console = console
         self.lab = lab
-        self.control = Control(lab, directory)
-        self.results: list[tuple[str, bool, float]] = []
+        self.control = Control(lab, directory, policy=POLICY)
+        self.view = View(console, self.control, lab.hosts)
+        self.results: list[Result] = []
 
     def build(self, make: Callable[..., systems.System], text: str) -> dict[str, str]:
         """Build one revision for every host."""
         return {name: systems.build(make(name, self.lab.controller_address, text)) for name in NAMES}
 
-    def scene(self, title: str, act: Callable[[], bool]) -> None:
-        """Play one scene and keep whether the hosts bear it out."""
-        console.rule(f"[bold]{title}")
+    def scene(self, title: str, act: Callable[[], list[str]]) -> None:
+        """Play one scene, and keep what the hosts do not bear out."""
+        self.console.print()
+        self.console.rule(f"[bold]{title}", align="left")
         started = time.monotonic()
-        good = act()
-        self.results.append((title, good, time.monotonic() - started))
+        wrong = act()
+        self.results.append(Result(title, wrong, time.monotonic() - started))
+        for line in wrong:
+            self.console.print(f"  [red]✘[/red] {line}", highlight=False)
+        if not wrong:
+            self.console.print("  [green]✔[/green] borne out by every host", highlight=False)
 
-    def follow(self, *words: str) -> int:
-        """Run fleetctl and show its last words."""
-        done = self.control.ctl(*words)
-        for line in done.stdout.splitlines()[-8:]:
-            console.print("  " + line, highlight=False)
-        return done.returncode
+    def wrong_with(self, revision: Revision, text: str) -> list[str]:
+        """Return which hosts do not run, keep, boot and serve a revision, by their own word."""
+        wrong = []
+        for name, host in self.lab.hosts.items():
+            running, profile, boots = look.runs(host)
+            for what, path in (("runs", running), ("keeps", profile), ("would boot", boots)):
+                if path != revision[name]:
+                    wrong.append(f"{name} {what} {label(path, name)} and not {text}")
+            if (page := look.page(host)) != f"greeting {text}":
+                wrong.append(f"{name} serves {page!r} and not 'greeting {text}'")
+        return wrong
 
-    def show(self, rollout: str) -> None:
-        """Show the hosts of a rollout by wave and state."""
-        document = self.control.rollout(rollout)
-        table = Table(title=f"{rollout}: {document['phase']}  {document['finish_reason'][:90]}", title_justify="left")
-        for column in ("host", "wave", "state", "page"):
-            table.add_column(column)
-        for name, host in document["hosts"].items():
-            table.add_row(name, host["wave"], host["state"], page(self.lab.hosts[name]))
-        console.print(table)
-
-    def all_run(self, revision: Mapping[str, str], text: str) -> bool:
-        """Whether every host runs, keeps, boots and serves this, by its own word."""
-        return all(
-            facts(host) == (revision[host.name],) * 3 and page(host) == f"greeting {text}"
-            for host in self.lab.hosts.values()
-        )
+    def touched(self) -> set[str]:
+        """Return the hosts on which a switch has begun since they booted, each with how often."""
+        return {f"{name} {look.switches(host)}" for name, host in self.lab.hosts.items()}
 
 
-def facts(host: LabHost) -> tuple[str, str, str]:
-    """Return (running system, profile, boot default), read at the host's console."""
-    shown = host.inside("sh", "-c", "cat /boot/loader/entries/$(sed -n 's/^default //p' /boot/loader/loader.conf)")
-    init = next(word for word in shown.stdout.split() if word.startswith("init="))
-    default = init.removeprefix("init=").removesuffix("/init")
-    return host.readlink("/run/current-system"), host.readlink("/nix/var/nix/profiles/system"), default
-
-
-def page(host: LabHost) -> str:
-    """Return the page that the host serves."""
-    return host.inside("curl", "-s", "--max-time", "5", "http://127.0.0.1:8080/", check=False).stdout.strip()
+def ended(document: Mapping[str, Any], phase: str, *words: str) -> list[str]:
+    """Return what is wrong with how a rollout ended: its phase, or what its reason does not name."""
+    found = [] if document["phase"] == phase else [f"{document['id']} is {document['phase']}, not {phase}"]
+    return found + [f"the reason does not say {word!r}" for word in words if word not in document["finish_reason"]]
 
 
 def play(demo: Demo) -> None:
     """The five scenes."""
-    v1, v2, v3 = (demo.build(systems.good, text) for text in ("v1", "v2", "v3"))
-    words = Control.toplevel_words
+    control, view = demo.control, demo.view
+    v2, v3 = (demo.build(systems.good, text) for text in ("v2", "v3"))
 
-    def good_revision() -> bool:
-        code = demo.follow("deploy", *words(v2))
-        demo.show("r-1")
-        return code == 0 and demo.all_run(v2, "v2")
+    def good_revision() -> list[str]:
+        return ended(view.follow(control.deploy_detached(v2)), "succeeded") + demo.wrong_with(v2, "v2")
 
-    def answers_500() -> bool:
-        code = demo.follow("deploy", *words(demo.build(systems.answers_500, "bad")))
-        demo.show("r-2")
-        return code == 2 and demo.all_run(v2, "v2")
+    def answers_500() -> list[str]:
+        before = demo.touched()
+        final = view.follow(control.deploy_detached(demo.build(systems.answers_500, "broken")))
+        others = {word.split()[0] for word in demo.touched() - before} - {"web1"}
+        wrong = [f"{name} was switched as well" for name in sorted(others)]
+        return ended(final, "rolled-back", "web1", "500") + wrong + demo.wrong_with(v2, "v2")
 
-    def network_down() -> bool:
-        bad = demo.build(systems.network_down, "cut-off")
-        code = demo.follow("deploy", "--on", "web1", *words({"web1": bad["web1"]}))
-        demo.show("r-3")
-        return code == 2 and demo.all_run(v2, "v2")
+    def network_down() -> list[str]:
+        bad = {"web1": demo.build(systems.network_down, "cut-off")["web1"]}
+        return ended(view.follow(control.deploy_detached(bad)), "rolled-back") + demo.wrong_with(v2, "v2")
 
-    def killed() -> bool:
-        name = demo.control.deploy_detached(v3)
-        demo.control.wait_for(name, "web3", "switching", "trial", "committed", timeout_s=90)
-        console.print("  kill -9 of the daemon, and a new one")
-        demo.control.kill()
+    def killed() -> list[str]:
+        name, old = control.deploy_detached(v3), control.pid
+        new: list[int | None] = []
+
+        def kill(document: Mapping[str, Any]) -> None:
+            inside = [host["state"] for host in document["hosts"].values() if host["wave"] == "half"]
+            if not new and {"switching", "trial"} & set(inside):
+                demo.console.print(f"  kill -9 of fleetd (process {old}) in the middle of wave half")
+                control.kill()
+                control.start()
+                new.append(control.pid)
+                demo.console.print(f"  a new fleetd (process {control.pid}) goes on from the journal")
+
+        wrong = ended(view.follow(name, kill), "succeeded")
+        return wrong + ([] if new else ["the daemon was never killed"]) + demo.wrong_with(v3, "v3")
+
+    def back() -> list[str]:
+        done = control.ctl("--json", "rollback", "--detach", "--reason", "the demo ends")
+        return ended(view.follow(control.id_in(done)), "succeeded") + demo.wrong_with(v2, "v2")
+
+    demo.scene("(a) A good revision: canary, half, rest", good_revision)
+    demo.scene("(b) A revision that answers 500: the canary goes back, no other host is touched", answers_500)
+    demo.scene("(c) A revision that takes its host's network down: the host comes back by itself", network_down)
+    demo.scene("(d) kill -9 of the daemon in the middle of a wave: the rollout ends as it would have", killed)
+    demo.scene("(e) fleetctl rollback: back to the revision before", back)
+
+
+def summary(results: list[Result], total_s: float) -> Table:
+    """Return what was promised and what the hosts said."""
+    made = Table(title="As read on the hosts: running system, profile, boot default, page", title_justify="left")
+    for column in ("scene", "result", "seconds"):
+        made.add_column(column, justify="right" if column == "seconds" else "left")
+    for result in results:
+        verdict = f"[red]✘ {len(result.wrong)} claims not true" if result.wrong else "[green]✔ as promised"
+        made.add_row(result.title, verdict, f"{result.seconds:.0f}")
+    made.add_section()
+    made.add_row("everything, with six hosts booted", "", f"{total_s:.0f}")
+    return made
+
+
+def stage(console: Console) -> list[Result]:
+    """Bring hosts and a control node up, play, take all down again."""
+    started = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="fleetd-demo-") as directory,
+        Lab.up("demo", SPECS, seed=SEED, quiet=True) as lab,
+    ):
+        domains = len({spec.domain for spec in SPECS})
+        console.print(
+            Panel.fit(
+                f"{len(lab.hosts)} hosts in {domains} failure domains are up after {time.monotonic() - started:.0f} s: "
+                "real systemd, sshd and Nix, each with a store of its own.\n"
+                "A host on trial runs the new system and would still boot the old one, until it is committed.",
+                title="fleetd",
+            )
+        )
+        demo = Demo(console, lab, Path(directory))
         demo.control.start()
-        final = demo.control.wait_final(name)
-        demo.show(name)
-        return final["phase"] == "succeeded" and demo.all_run(v3, "v3")
-
-    def back() -> bool:
-        code = demo.follow("rollback", "--reason", "the demo ends")
-        demo.show("r-5")
-        return code == 0 and demo.all_run(v2, "v2")
-
-    del v1
-    demo.scene("(a) a good revision: canary, half, rest", good_revision)
-    demo.scene("(b) a revision that answers 500: the canary goes back, nothing else is touched", answers_500)
-    demo.scene("(c) a revision that takes its host's network down: the host comes back by itself", network_down)
-    demo.scene("(d) the daemon is killed in the middle of a wave", killed)
-    demo.scene("(e) fleetctl rollback: the revision before", back)
+        try:
+            play(demo)
+        finally:
+            demo.control.kill()
+    console.print()
+    console.print(summary(demo.results, time.monotonic() - started))
+    return demo.results
 
 
 def main() -> int:
     """Play, and exit 0 only if every scene was borne out by the hosts."""
-    started = time.monotonic()
+    console = Console()
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="fleetd-demo-") as directory,
-            Lab.up("demo", SPECS, seed=seed_with(lambda h: systems.good(h.name, h.wiring.gateway, "v1"))) as lab,
-        ):
-            console.print(f"{len(lab.hosts)} hosts up after {time.monotonic() - started:.0f} s")
-            demo = Demo(lab, Path(directory))
-            demo.control.start()
-            try:
-                play(demo)
-            finally:
-                demo.control.kill()
+        results = stage(console)
     except (LabUnavailable, LabError) as error:
-        console.print(f"[red]{error}")
+        console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
         return 1
-    table = Table(title="summary, as read on the hosts")
-    for column in ("scene", "result", "seconds"):
-        table.add_column(column)
-    for title, good, seconds in demo.results:
-        table.add_row(title, "[green]as promised" if good else "[red]NOT as promised", f"{seconds:.0f}")
-    console.print(table)
-    return 0 if all(good for _title, good, _seconds in demo.results) else 1
+    except KeyboardInterrupt:
+        console.print("ended; hosts and control node are gone")
+        return 130
+    return int(any(result.wrong for result in results))
 
 
 if __name__ == "__main__":

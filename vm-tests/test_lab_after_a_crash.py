@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lab import HostSpec, Lab, LabError, LabUnavailable, base, cgroup, disk, net, state
+from lab import HostSpec, Lab, LabError, LabUnavailable, base, cgroup, disk, leftovers, net, state
 from lab.__main__ import specs
 from lab.run import run
 
@@ -284,3 +284,37 @@ def test_what_a_killed_build_left_is_removed_with_its_mounts(tmp_path: Path, mon
         base._build("trixie", tmp_path / "trixie-0")
     assert disk.mounts_below(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def watched(command: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell command under ``lab watch``."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    words = [sys.executable, "-m", "lab", "watch", "--", "sh", "-c", command]
+    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.lab
+def test_watch_passes_on_how_a_command_ended() -> None:
+    assert watched("exit 0").returncode == 0
+    assert watched("exit 3").returncode == 3
+
+
+@pytest.mark.lab
+def test_watch_names_what_a_command_left_and_removes_what_was_a_labs(tmp_path: Path) -> None:
+    place, file = state.STATE / f"{NAME}-left", tmp_path / "pid"
+    done = watched(
+        f"setsid sleep 600 & echo $! > {file}; ip netns add fl201h1; mkdir -p {place}; mount -t tmpfs left {place}"
+    )
+    pid = int(file.read_text())
+    os.kill(pid, signal.SIGKILL)
+    assert done.returncode == 1
+    said = [line.removeprefix("lab: left behind: ") for line in done.stderr.splitlines()]
+    things = [f"directory {place}", f"mount {place}", "network namespace fl201h1", f"process {pid} sleep 600"]
+    assert said[:-1] == things
+    assert leftovers.things() & set(things) == set()
+
+
+@pytest.mark.lab
+def test_watch_leaves_the_labs_of_others_alone() -> None:
+    with Lab.up(f"{NAME}-other", ["one"], quiet=True):
+        assert watched("true").stderr == ""

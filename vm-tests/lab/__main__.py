@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from lab import net, state
+from lab import leftovers, net, state
 from lab.base import SUITES, base_tree, require
 from lab.errors import LabError
 from lab.host import HostSpec, LabHost
@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     clean = verbs.add_parser("clean", help="remove what crashed runs left")
     clean.add_argument("--all", action="store_true", help="and every lab that is up")
     verbs.add_parser("down", help="remove a lab").add_argument("lab", metavar="NAME")
+    watch = verbs.add_parser("watch", help="run a command, and fail when it leaves something behind on this machine")
+    watch.add_argument("command", nargs=argparse.REMAINDER)
     ssh = _on_host(verbs.add_parser("ssh", help="log in to HOST (or deploy@HOST), or run a command there"))
     ssh.add_argument("command", nargs=argparse.REMAINDER)
     for verb, (_do, text) in SIMPLE.items():
@@ -67,6 +69,11 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number
+
+
+def _words(command: list[str]) -> list[str]:
+    """Return a command without the two dashes that may come before it."""
+    return command[command[:1] == ["--"] :]
 
 
 def _on_host(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -121,6 +128,8 @@ def _act(args: argparse.Namespace) -> int:
         case "clean":
             require()
             say(f"removed: {', '.join(state.clean(everything=args.all)) or 'nothing'}")
+        case "watch":
+            return leftovers.watch(_words(args.command))
         case "down":
             Lab.load(args.lab).down()
         case _:
@@ -136,7 +145,7 @@ def _act_on_host(args: argparse.Namespace) -> None:
         raise LabError(f"no host {name!r} in lab {args.lab!r} (there are: {', '.join(lab.hosts)})")
     match args.verb:
         case "ssh":
-            words = args.command[args.command[:1] == ["--"] :]
+            words = _words(args.command)
             os.execvp("ssh", [*host.ssh_words(user or "root"), *(["--", *words] if words else [])])
         case "cut":
             host.cut(args.direction)

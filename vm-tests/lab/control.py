@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fleetd.cli.client import Client
+from fleetd.errors import FleetdError
 from lab.errors import LabError
 from lab.lab import Lab
 
@@ -90,6 +92,7 @@ class Control:
         )
         self.prefix: tuple[str, ...] = ()
         """Words before fleetd's own: what they start must become fleetd by exec, so that its process id stays."""
+        self._client = Client(self.server, None)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -112,10 +115,17 @@ class Control:
                 env=env,
             )
         end = time.monotonic() + 20
-        while self.ctl("rollouts").returncode != 0:
+        while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > end:
                 raise LabError(f"fleetd did not start: {self.log()[-2000:]}")
             time.sleep(0.2)
+
+    def _is_ready(self) -> bool:
+        try:
+            self._client.get("/v1/ready")
+        except FleetdError:
+            return False
+        return True
 
     def log(self) -> str:
         """Return what fleetd has written."""
@@ -152,6 +162,11 @@ class Control:
     def deploy_detached(self, toplevels: Mapping[str, str]) -> str:
         """Start a deploy and return the rollout's id."""
         done = self.ctl("--json", "deploy", "--detach", *self.toplevel_words(toplevels))
+        return self.id_in(done)
+
+    @staticmethod
+    def id_in(done: subprocess.CompletedProcess[str]) -> str:
+        """Return the id of the rollout that a detached command has begun. Raises LabError with why it has not."""
         if done.returncode != 0:
             raise LabError(done.stdout + done.stderr)
         return str(json.loads(done.stdout)["id"])
@@ -163,11 +178,13 @@ class Control:
 
     def rollout(self, name: str) -> dict[str, Any]:
         """Return a rollout's document with its hosts by name."""
-        document: dict[str, Any] = json.loads(self.ctl("--json", "rollout", name).stdout)
-        document["hosts"] = {host["name"]: host for host in document["hosts"]}
+        # Over the API: tests look often, and a process for each look would keep a core busy.
+        path = f"/v1/rollouts/{name}"
+        document: dict[str, Any] = self._client.get(path)
+        document["hosts"] = {host["name"]: host for host in self._client.pages(f"{path}/hosts", "hosts")}
         return document
 
-    def wait_for(self, name: str, host: str, *states: str, timeout_s: float = 60) -> dict[str, Any]:
+    def wait_for(self, name: str, host: str, *states: str, timeout_s: float = 120) -> dict[str, Any]:
         """Wait until a host of a rollout is in one of these states."""
         end = time.monotonic() + timeout_s
         while True:

@@ -105,11 +105,20 @@ def _filters() -> list[tuple[str, str]]:
     return [(words[1], words[2]) for words in found if len(words) == 3]
 
 
+def things() -> dict[str, int]:
+    """Return everything that labs have here, in words, with the number of the lab that it belongs to."""
+    kinds = (
+        ("link", _devices()),
+        ("network namespace", _namespaces()),
+        ("packet filter", [name for _family, name in _filters()]),
+    )
+    found = {f"{kind} {name}": index_of(name) for kind, names in kinds for name in names}
+    return {line: index for line, index in found.items() if index is not None}
+
+
 def indices() -> set[int]:
     """Return the labs of which anything is left."""
-    filters = [name for _family, name in _filters()]
-    found = {index_of(name) for name in (*_devices(), *_namespaces(), *filters)}
-    return {index for index in found if index is not None}
+    return set(things().values())
 
 
 def remove(index: int) -> None:

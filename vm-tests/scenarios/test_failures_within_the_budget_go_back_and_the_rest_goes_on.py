@@ -33,10 +33,10 @@ def test_failures_within_the_budget_go_back_and_the_rest_goes_on(scene: Scene) -
 def test_one_failure_more_than_the_budget_ends_the_rollout(scene: Scene) -> None:
     hosts = {host.name: host for host in scene.hosts(*NAMES)}
     before = {name: scene.runs(host) for name, host in hosts.items()}
-    # Domain by domain: the canary is web1, and after it come web4 and web2, which fail, and then web3.
+    # Domain by domain: the canary is web1, in the next wave are web4 and web2, which fail, and in the last one is web3.
     policy = policy_with(
-        waves=[{"name": "canary", "count": 1, "soak": "2s"}],
-        max_parallel=1,
+        waves=[{"name": "canary", "count": 1, "soak": "2s"}, {"name": "next", "count": 2, "soak": "2s"}],
+        max_parallel=2,
         failure_budget={"canary": 0, "wave": 1, "total": 1},
     )
     control = scene.control(NAMES, policy=policy)
