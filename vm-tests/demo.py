@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ SPECS = tuple(HostSpec(name, ("web",), f"rack-{'abc'[n % 3]}") for n, name in en
 POLICY = policy_with(
     waves=[{"name": "canary", "count": 1, "soak": "2s"}, {"name": "half", "percent": 50, "soak": "2s"}],
     max_parallel=3,
+    rollback_max_parallel=3,
 )
 Revision = Mapping[str, str]
 
@@ -150,7 +152,7 @@ def stage(console: Console) -> list[Result]:
     started = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="fleetd-demo-") as directory,
-        Lab.up("demo", SPECS, seed=SEED, quiet=True) as lab,
+        Lab.up(f"demo-{os.getpid()}", SPECS, seed=SEED, quiet=True) as lab,
     ):
         domains = len({spec.domain for spec in SPECS})
         console.print(

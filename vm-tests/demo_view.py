@@ -5,6 +5,7 @@ What a host runs, boots and serves is read from the host; fleetd only says in wh
 
 from __future__ import annotations
 
+import http
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -46,10 +47,11 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one host showed at one moment: labels of systems, and the page."""
+    """What one host showed at one moment: labels of systems, and what its web server answered."""
 
     runs: str = "?"
     boots: str = "?"
+    status: int = 0
     page: str = ""
 
 
@@ -62,7 +64,7 @@ def see(host: LabHost) -> Seen:
     """Look at a host; one that boots shows nothing."""
     try:
         running, _profile, boots = look.runs(host)
-        return Seen(label(running, host.name), label(boots, host.name), look.page(host))
+        return Seen(label(running, host.name), label(boots, host.name), *look.answer(host))
     except LabError:
         return Seen()
 
@@ -119,22 +121,23 @@ def title(document: Document) -> str:
 
 def table(document: Document, shown: Mapping[str, Seen]) -> Table:
     """Return the hosts of a rollout by wave and state, with what each shows."""
-    made = Table(title=Text(title(document)), title_justify="left", title_style="bold", min_width=84)
-    for column in ("wave", "host", "state", "runs", "would boot", "serves"):
-        made.add_column(column)
+    made = Table(title=Text(title(document)), title_justify="left", title_style="bold")
+    for column, width in (("wave", 8), ("host", 6), ("state", 16), ("runs", 10), ("would boot", 10), ("serves", 20)):
+        made.add_column(column, min_width=width)
     for wave in document["waves"]:
         inside = [host for host in document["hosts"].values() if host["wave"] == wave["name"]]
         for position, host in enumerate(sorted(inside, key=lambda host: str(host["name"]))):
             sign, style = LOOKS.get(host["state"], (" ", ""))
             lost = "" if host["contact"] in ("", "ok") else "  no contact"
             seen = shown[host["name"]]
+            is_well = seen.status == http.HTTPStatus.OK
             made.add_row(
                 Text(wave["name"] if position == 0 else "", style="bold"),
                 host["name"],
                 Text(f"{sign} {host['state']}{lost}", style=style),
-                seen.runs,
+                Text(seen.runs, style="" if seen.runs == seen.boots else "bold cyan"),
                 seen.boots,
-                Text(seen.page or "no answer", style="" if seen.page else "red"),
+                Text(f"{seen.status} {seen.page}" if seen.status else "no answer", style="" if is_well else "red"),
                 end_section=position == len(inside) - 1,
             )
     return made

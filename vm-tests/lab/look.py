@@ -33,8 +33,14 @@ def boot_default(host: LabHost) -> str:
 
 def page(host: LabHost) -> str:
     """Return what the host's web server says; empty when nobody answers."""
-    done = host.inside("curl", "-s", "--max-time", "5", "http://127.0.0.1:8080/", check=False)
-    return done.stdout.strip()
+    return answer(host)[1]
+
+
+def answer(host: LabHost) -> tuple[int, str]:
+    """Return the status and the text with which the host's web server answers; (0, "") when nobody does."""
+    words = ("curl", "-s", "--max-time", "5", "-w", "\n%{http_code}", "http://127.0.0.1:8080/")
+    text, _, status = host.inside(*words, check=False).stdout.rpartition("\n")
+    return int(status or 0), text.strip()
 
 
 def switches(host: LabHost) -> int:
