@@ -1,4 +1,4 @@
-.PHONY: help setup demo lint test test-unit simulate mutants clean
+.PHONY: help setup demo lint test test-matrix test-unit simulate mutants clean
 SHELLS = fleetd/host/helper/fleetd-host tools/setup vm-tests/lab/supervise.sh vm-tests/lab/base/recipe.sh
 LAB = PYTHONPATH=vm-tests .venv/bin/python -m lab
 # Scenarios mostly wait: more of them at once than there are cores. Each worker has a lab of its own.
@@ -33,6 +33,10 @@ simulate: ## many seeds of the simulation: make simulate SEEDS=2000 [HOSTS=50]
 mutants: ## planted bugs, each of which the tests must catch
 	tools/setup
 	.venv/bin/python -m tests.mutants
+
+test-matrix: ## the lab's tests on the newer Debian: systemd 262, Nix 2.34 (root, Linux)
+	FLEETD_LAB_SUITE=forky tools/setup --lab
+	FLEETD_LAB_SUITE=forky $(LAB) watch -- .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal vm-tests
 
 test-unit: ## everything but the lab
 	tools/setup

@@ -270,7 +270,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("FLEETD_LAB_CACHE", str(tmp_path))
     monkeypatch.setenv("FLEETD_LAB_MIRROR", f"file://{tmp_path}/no-mirror")
     with pytest.raises(LabError, match=r"debootstrap failed with exit 1:\n(.|\n)*no-mirror"):
-        base.base_tree()
+        base.base_tree("trixie")
     assert [place.name for place in tmp_path.iterdir()] == ["lock"]
 
 
@@ -303,7 +303,8 @@ def test_watch_passes_on_how_a_command_ended() -> None:
 def test_watch_names_what_a_command_left_and_removes_what_was_a_labs(tmp_path: Path) -> None:
     place, file = state.STATE / f"{NAME}-left", tmp_path / "pid"
     done = watched(
-        f"setsid sleep 600 & echo $! > {file}; ip netns add fl201h1; mkdir -p {place}; mount -t tmpfs left {place}"
+        f"setsid sleep 600 >/dev/null 2>&1 & echo $! > {file}; ip netns add fl201h1; mkdir -p {place}; "
+        f"mount -t tmpfs left {place}"
     )
     pid = int(file.read_text())
     os.kill(pid, signal.SIGKILL)

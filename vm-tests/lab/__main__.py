@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from lab import leftovers, net, state
-from lab.base import SUITES, base_tree, require
+from lab.base import SUITES, base_tree, default_suite, require
 from lab.errors import LabError
 from lab.host import HostSpec, LabHost
 from lab.lab import Lab
@@ -43,8 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--hosts", type=_positive, default=6, help="how many (default: 6)")
     up.add_argument("--domains", type=_positive, default=3, help="in how many failure domains (default: 3)")
     up.add_argument("--tag", action="append", default=[], metavar="TAG=HOST,…", help="all have the tag web")
-    up.add_argument("--suite", default="trixie", choices=SUITES)
-    verbs.add_parser("base", help="only build the base tree").add_argument("--suite", default="trixie", choices=SUITES)
+    up.add_argument("--suite", default=default_suite(), choices=SUITES)
+    verbs.add_parser("base", help="only build the base tree").add_argument(
+        "--suite", default=default_suite(), choices=SUITES
+    )
     verbs.add_parser("list", help="labs and their hosts")
     clean = verbs.add_parser("clean", help="remove what crashed runs left")
     clean.add_argument("--all", action="store_true", help="and every lab that is up")

@@ -32,17 +32,17 @@ def mount(place: Path, base: Path, size_bytes: int) -> None:
 
 
 def mounts_below(top: Path) -> list[Path]:
-    """Return the mount points below a directory, the last mounted first."""
+    """Return the mount points below a directory, and the directory where it is one, the last mounted first."""
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         target = Path(line.split()[4].encode().decode("unicode_escape"))
-        if top in target.parents:
+        if top in (target, *target.parents):
             found.append(target)
     return found[::-1]
 
 
 def unmount_below(top: Path) -> None:
-    """Unmount everything below a directory. Raises LabError when something holds a mount for long."""
+    """Unmount everything at and below a directory. Raises LabError when something holds a mount for long."""
 
     def gone() -> bool:
         for target in mounts_below(top):

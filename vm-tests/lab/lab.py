@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from lab import net, state
-from lab.base import base_tree
+from lab.base import base_tree, default_suite
 from lab.errors import LabError
 from lab.host import HostSpec, LabHost, Seed, Wiring
 from lab.run import run, say
@@ -68,18 +68,19 @@ class Lab:
         name: str,
         hosts: Sequence[HostSpec | str],
         *,
-        suite: str = "trixie",
+        suite: str = "",
         seed: Seed | None = None,
         quiet: bool = False,
     ) -> Lab:
         """Make a lab, boot its hosts, and return when both users can log in to each.
 
-        What a crashed run of the same name left is removed first. Raises LabUnavailable when this machine cannot run a
-        lab, LabError when one of that name is up, or something else fails (then nothing is left).
+        ``suite`` is the Debian they run (default: ``default_suite``). What a crashed run of the same name left is
+        removed first. Raises LabUnavailable when this machine cannot run a lab, LabError when one of that name is up,
+        or something else fails (then nothing is left).
         """
         specs = [HostSpec(host) if isinstance(host, str) else host for host in hosts]
         _check(specs)
-        base = base_tree(suite)
+        base = base_tree(suite or default_suite())
         lab = cls(name, state.take(name), specs, base)
         lab.seed = seed
         try:

@@ -23,10 +23,11 @@ NAMES = ["web1", "web2", "web3"]
 def test_rollback_scope(scene: Scene, scope: str, going_back: set[str], code: int, phase: str) -> None:
     hosts = scene.hosts(*NAMES)
     before = {host.name: scene.runs(host) for host in hosts}
-    # web1 is the canary; the last wave is web2, which is committed, and then web3, which fails.
+    # web1 is the canary; in the last wave web2 is committed long before web3, which is held up in its switch, fails.
     waves = [{"name": "canary", "count": 1, "soak": "2s"}]
-    control = scene.control(NAMES, policy=policy_with(waves=waves, max_parallel=1, rollback_scope=scope))
-    revision = scene.build(systems.good, NAMES, "v2") | scene.build(systems.answers_500, ["web3"], "v2")
+    control = scene.control(NAMES, policy=policy_with(waves=waves, max_parallel=2, rollback_scope=scope))
+    bad = systems.answers_500("web3", scene.gateway, "v2").with_fault("pause-after-stop", 10)
+    revision = scene.build(systems.good, NAMES, "v2") | {"web3": systems.build(bad)}
     done = control.deploy(revision)
     assert done.returncode == code, done.stdout + control.log()
     rollout = control.rollout("r-1")

@@ -20,6 +20,7 @@ RECIPE = Path(__file__).with_name("recipe.sh")
 SCRIPTS = Path("/usr/share/debootstrap/scripts")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITES = ("trixie", "forky")
+"""systemd 257 with Nix 2.26, and systemd 262 with Nix 2.34."""
 PACKAGES = {
     "debootstrap": "debootstrap",
     "systemd-nspawn": "systemd-container",
@@ -41,6 +42,11 @@ UNUSED_DAYS = 14
 def cache_directory() -> Path:
     """Return where built trees are kept: FLEETD_LAB_CACHE, or the usual place."""
     return Path(os.environ.get("FLEETD_LAB_CACHE", "/var/cache/fleetd-lab"))
+
+
+def default_suite() -> str:
+    """Return the Debian that hosts run unless somebody says otherwise: FLEETD_LAB_SUITE, or the first there is."""
+    return os.environ.get("FLEETD_LAB_SUITE") or SUITES[0]
 
 
 def require() -> None:
@@ -97,7 +103,7 @@ def _main_uri(place: Path, codename: str) -> str | None:
     return None
 
 
-def base_tree(suite: str = "trixie") -> Path:
+def base_tree(suite: str) -> Path:
     """Return the base tree of a suite, building it when its recipe has changed.
 
     Raises LabUnavailable when this machine cannot run the lab, LabError when building fails (nothing is left then).
