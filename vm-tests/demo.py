@@ -109,7 +109,7 @@ def play(demo: Demo) -> None:
 
     def killed() -> list[str]:
         name, old = control.deploy_detached(v3), control.pid
-        new: list[int | None] = []
+        new: list[int] = []
 
         def kill(document: Mapping[str, Any]) -> None:
             inside = [host["state"] for host in document["hosts"].values() if host["wave"] == "half"]
