@@ -218,7 +218,15 @@ class Intake:
         fleet = self.current
         return {
             "hosts": [
-                {"name": h.name, "addresses": list(h.addresses), "tags": list(h.tags), "domain": h.domain}
+                {
+                    "name": h.name,
+                    "addresses": list(h.addresses),
+                    "port": h.port,
+                    "user": h.user,
+                    "jump": h.jump,
+                    "tags": list(h.tags),
+                    "domain": h.domain,
+                }
                 for h in fleet.hosts.values()
             ],
             "policies": sorted(fleet.policies),

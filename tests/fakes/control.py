@@ -81,6 +81,7 @@ class FakeControl:
     plans: list[SubmitRollout] = field(default_factory=list)
     keys: dict[str, tuple[str, str]] = field(default_factory=dict)
     seq: int = 0
+    problem: str = ""
     known: tuple[str, ...] = ("web1", "web2", "db1")
 
     async def submit(self, command: Command) -> Accepted:
@@ -122,8 +123,9 @@ class FakeControl:
 
     async def fleet(self) -> Document:
         """Return the fleet."""
-        hosts = [{"name": name, "addresses": [name], "tags": [], "domain": "default"} for name in self.known]
-        return {"hosts": hosts, "policies": ["default"], "checks": [], "problem": ""}
+        same = {"port": 22, "user": "root", "jump": None, "tags": [], "domain": "default"}
+        hosts = [{"name": name, "addresses": [name], **same} for name in self.known]
+        return {"hosts": hosts, "policies": ["default"], "checks": [], "problem": self.problem}
 
     async def hosts(
         self, on: str, *, state: str | None = None, after: str | None = None, limit: int | None = None
