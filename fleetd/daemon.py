@@ -115,13 +115,28 @@ class Daemon:
 
     async def serve(self, stop: asyncio.Event, is_ready: Callable[[], None]) -> None:
         """Serve until told to stop; leaves trials to their guards with one last extend. Calls back when it answers."""
+        try:
+            # The journal first: the state directory is this process's own from here on.
+            await self.controller.start()
+            await self.intake.start()
+            if self.intake.fleet_problem:
+                structlog.get_logger().error(BROKEN_FLEET, problem=self.intake.fleet_problem)
+            listener = await self._listen()
+            try:
+                await self._until(stop, is_ready)
+            finally:
+                notify("STOPPING=1")
+                await listener.close()
+                await self._last_extend()
+        finally:
+            await self.executor.close()
+            await self.probes.close()
+            await self.hosts.close()
+            await self.journal.close()
+
+    async def _until(self, stop: asyncio.Event, is_ready: Callable[[], None]) -> None:
+        """Run the controller until told to stop. Raises JournalError, after which the process must end."""
         logger = structlog.get_logger()
-        # The journal first: the state directory is this process's own from here on.
-        await self.controller.start()
-        await self.intake.start()
-        if self.intake.fleet_problem:
-            logger.error(BROKEN_FLEET, problem=self.intake.fleet_problem)
-        listener = await self._serve()
         loop = asyncio.create_task(self.controller.run(), name="controller")
         stopper = asyncio.create_task(stop.wait(), name="stop")
         is_ready()
@@ -131,17 +146,10 @@ class Daemon:
             if loop.done():
                 loop.result()
         finally:
-            notify("STOPPING=1")
             stopper.cancel()
             loop.cancel()
             await asyncio.gather(loop, stopper, return_exceptions=True)
-            await listener.close()
-            await self._last_extend()
-            await self.executor.close()
-            await self.probes.close()
-            await self.hosts.close()
-            await self.journal.close()
-            logger.info("stopped")
+            logger.info("stopping")
 
     async def _reload_when_asked(self, asked: asyncio.Event) -> None:
         """Read the fleet anew on SIGHUP, so that hosts in trial are found at an address that was edited."""
@@ -164,7 +172,7 @@ class Daemon:
                     self.executor.ask(Extend(name, host, task.attempt, task.direction, fence), rollout.header.spec)
         await self.executor.settle(LAST_EXTEND_TIMEOUT_S)
 
-    async def _serve(self) -> Listener:
+    async def _listen(self) -> Listener:
         hooks = {
             hook.name: HookSpec(hook.provider, hook.auth, hook.secrets, hook.refs, hook.policy, hook.on)
             for hook in self.settings.hooks

@@ -110,7 +110,7 @@ def test_it_starts_serves_and_ends(rig: Rig) -> None:
         process = rig.start()
         rig.ready(process)
         log = rig.stop(process, number)
-        assert [line["event"] for line in log] == ["started", "stopped"]
+        assert [line["event"] for line in log] == ["started", "stopping"]
     assert oct(rig.state.stat().st_mode & 0o777) == "0o700"
 
 
