@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -97,45 +98,62 @@ class Daemon:
         return self.intake.current.hosts.get(name)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; leaves trials to their guards with one last extend."""
-        logger = structlog.get_logger()
-        # The journal first: the state directory is this process's own from here on.
-        await self.controller.start()
-        await self.intake.start()
-        if self.intake.fleet_problem:
-            logger.error(BROKEN_FLEET, problem=self.intake.fleet_problem)
-        listener = await self._serve()
+        """Serve until SIGTERM or SIGINT."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        hangup = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+        reloader = asyncio.create_task(self._reload_when_asked(hangup), name="reload")
+        watchdog = asyncio.create_task(_watchdog(), name="watchdog")
+        try:
+            await self.serve(stop, lambda: notify("READY=1"))
+        finally:
+            reloader.cancel()
+            watchdog.cancel()
+            await asyncio.gather(reloader, watchdog, return_exceptions=True)
+
+    async def serve(self, stop: asyncio.Event, is_ready: Callable[[], None]) -> None:
+        """Serve until told to stop; leaves trials to their guards with one last extend. Calls back when it answers."""
+        try:
+            # The journal first: the state directory is this process's own from here on.
+            await self.controller.start()
+            await self.intake.start()
+            if self.intake.fleet_problem:
+                structlog.get_logger().error(BROKEN_FLEET, problem=self.intake.fleet_problem)
+            listener = await self._listen()
+            try:
+                await self._until(stop, is_ready)
+            finally:
+                notify("STOPPING=1")
+                await listener.close()
+                await self._last_extend()
+        finally:
+            await self.executor.close()
+            await self.probes.close()
+            await self.hosts.close()
+            await self.journal.close()
+
+    async def _until(self, stop: asyncio.Event, is_ready: Callable[[], None]) -> None:
+        """Run the controller until told to stop. Raises JournalError, after which the process must end."""
+        logger = structlog.get_logger()
         loop = asyncio.create_task(self.controller.run(), name="controller")
         stopper = asyncio.create_task(stop.wait(), name="stop")
-        watchdog = asyncio.create_task(_watchdog(), name="watchdog")
-        reloader = asyncio.create_task(self._reload_when_asked(), name="reload")
-        notify("READY=1")
+        is_ready()
         logger.info("started", version=__version__, term=self.controller.world.term, listen=self.settings.listen)
         try:
             await asyncio.wait({loop, stopper}, return_when=asyncio.FIRST_COMPLETED)
             if loop.done():
                 loop.result()
         finally:
-            notify("STOPPING=1")
-            tasks = (loop, stopper, reloader, watchdog)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await listener.close()
-            await self._last_extend()
-            await self.executor.close()
-            await self.probes.close()
-            await self.hosts.close()
-            await self.journal.close()
-            logger.info("stopped")
+            stopper.cancel()
+            loop.cancel()
+            await asyncio.gather(loop, stopper, return_exceptions=True)
+            logger.info("stopping")
 
-    async def _reload_when_asked(self) -> None:
+    async def _reload_when_asked(self, asked: asyncio.Event) -> None:
         """Read the fleet anew on SIGHUP, so that hosts in trial are found at an address that was edited."""
-        asked, logger = asyncio.Event(), structlog.get_logger()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+        logger = structlog.get_logger()
         while await asked.wait():
             asked.clear()
             try:
@@ -154,7 +172,7 @@ class Daemon:
                     self.executor.ask(Extend(name, host, task.attempt, task.direction, fence), rollout.header.spec)
         await self.executor.settle(LAST_EXTEND_TIMEOUT_S)
 
-    async def _serve(self) -> Listener:
+    async def _listen(self) -> Listener:
         hooks = {
             hook.name: HookSpec(hook.provider, hook.auth, hook.secrets, hook.refs, hook.policy, hook.on)
             for hook in self.settings.hooks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import MutableMapping
 from typing import Any
@@ -16,12 +17,13 @@ def _plain(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
     return event
 
 
-def configure(form: str) -> None:
-    """Set logging up once: ``json`` or ``console``, to stderr."""
+def configure(form: str, *, quiet: bool = False) -> None:
+    """Set logging up once: ``json`` or ``console``, to stderr; ``quiet``: only what is wrong."""
     last: Any = structlog.processors.JSONRenderer()
     if form == "console":
         last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR if quiet else logging.INFO),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

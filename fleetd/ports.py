@@ -279,8 +279,12 @@ class History(Protocol):
         """Return what a request with this idempotency key was answered."""
         ...
 
-    async def events(self, *, after: int, limit: int) -> Sequence[Record]:
-        """Records with a larger seq, oldest first."""
+    async def events(self, *, after: int, limit: int, rollout: str = "", host: str = "") -> Sequence[Record]:
+        """Records with a larger seq, oldest first; of one rollout, of one host, where they are named."""
+        ...
+
+    async def oldest(self) -> int:
+        """Return the seq of the oldest record that is kept; 1 when there is none yet."""
         ...
 
     async def head(self) -> int:

@@ -110,7 +110,7 @@ def test_it_starts_serves_and_ends(rig: Rig) -> None:
         process = rig.start()
         rig.ready(process)
         log = rig.stop(process, number)
-        assert [line["event"] for line in log] == ["started", "stopped"]
+        assert [line["event"] for line in log] == ["started", "stopping"]
     assert oct(rig.state.stat().st_mode & 0o777) == "0o700"
 
 
@@ -119,7 +119,8 @@ def test_it_tells_systemd_that_it_is_ready_alive_and_about_to_end(rig: Rig) -> N
         told.bind(str(rig.place / "notify"))
         told.settimeout(PATIENCE_S)
         process = rig.start(NOTIFY_SOCKET=str(rig.place / "notify"), WATCHDOG_USEC="200000")
-        assert told.recv(100) == b"READY=1"
+        while (word := told.recv(100)) != b"READY=1":
+            assert word == b"WATCHDOG=1"
         assert rig.ctl("rollouts").returncode == 0, "ready is told only when it answers"
         assert [told.recv(100) for _ in range(2)] == [b"WATCHDOG=1"] * 2
         process.terminate()
@@ -247,3 +248,34 @@ def test_usage_is_told(rig: Rig) -> None:
         done = subprocess.run([FLEETD, *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode in (1, 2)
         assert told in done.stderr
+
+
+def local(rig: Rig, *words: str) -> subprocess.CompletedProcess[str]:
+    argv = [FLEETCTL, "--local", "--config", str(rig.place / "config.toml"), *words]
+    env = {**os.environ, "TMPDIR": str(rig.place)}
+    return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=env)
+
+
+def test_without_a_daemon_the_same_engine_works_on_the_same_journal(rig: Rig) -> None:
+    done = local(rig, "rollouts")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+    deploy = local(rig, "deploy", "--toplevel", f"web1=/nix/store/{'0' * 32}-nixos-system-web1-2")
+    assert (deploy.returncode, "is not in the store" in deploy.stderr) == (1, True)
+    assert local(rig, "deploy", "--detach").returncode == 1
+    process = rig.start()
+    rig.ready(process)
+    events = [json.loads(line)["kind"] for line in rig.ctl("--json", "events").stdout.splitlines()]
+    assert events == ["ControllerStarted"] * 4
+    refused = local(rig, "rollouts")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == f"fleetctl: another fleetd (pid {process.pid}) owns {rig.state}\n"
+    rig.stop(process)
+    assert list(rig.place.glob("fleetctl-*")) == []
+
+
+def test_a_local_mistake_is_told_as_the_daemon_tells_it(rig: Rig) -> None:
+    rig.fleet("[hosts.web1\n")
+    done = local(rig, "rollouts")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"fleetctl: {rig.place}/fleet.toml: ")
+    assert done.stderr.count("\n") == 1

@@ -10,9 +10,11 @@ from pydantic import BaseModel
 
 from fleetd.api.auth import Tokens, caller_of
 from fleetd.api.hooks import HookSpec, delivery_of
+from fleetd.api.metrics import CONTENT_TYPE, text_of
 from fleetd.api.openapi import document
 from fleetd.api.problems import BODY_LIMIT_BYTES, Handler, errors_as_problems, read_model
 from fleetd.api.routes import KEY_PATTERN, ROUTES, Route
+from fleetd.api.stream import Events
 from fleetd.controller.commands import (
     AbortRollout,
     Accepted,
@@ -26,8 +28,7 @@ from fleetd.controller.commands import (
 )
 from fleetd.errors import NotFoundError, SelectorError, UsageError
 from fleetd.model.goal import Goal
-from fleetd.ports import History, Record
-from fleetd.rollout.documents import instant
+from fleetd.ports import History
 from fleetd.schema.http import ReasonBody, RollbackBody, RolloutBody
 from fleetd.webhook.payloads import Ignore
 
@@ -47,10 +48,12 @@ class Api:
         self._history = history
         self._tokens = tokens
         self._hooks = hooks
+        self._stream = Events(control, history)
 
     def application(self) -> web.Application:
         """Return the application with every route."""
         app = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=[errors_as_problems])
+        app.on_shutdown.append(self._stream.close)
         for route in ROUTES:
             handler: Handler = getattr(self, f"_{route.handler}")
             app.router.add_route(route.method, route.path, self._guarded(route, handler))
@@ -130,10 +133,11 @@ class Api:
         )
         return web.json_response({"hosts": list(found), "next": found[-1]["name"] if len(found) == PAGE else None})
 
-    async def _events(self, request: web.Request) -> web.Response:
-        after = request.query.get("after", "0")
-        found = await self._history.events(after=int(after), limit=PAGE)
-        return web.json_response({"events": [_event(r) for r in found], "next": found[-1].seq if found else int(after)})
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        return await self._stream.serve(request)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=text_of(self._control.figures()), headers={"Content-Type": CONTENT_TYPE})
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
@@ -197,14 +201,3 @@ def _key(request: web.Request, body: BaseModel) -> RequestKey | None:
         raise UsageError("an Idempotency-Key is 1 to 200 printable ASCII characters")
     # Without the defaults: a later release may know more of them, and the request is still the same.
     return RequestKey(f"api:{key}", digest_of(request.path, body.model_dump(exclude_defaults=True)))
-
-
-def _event(record: Record) -> Mapping[str, object]:
-    return {
-        "seq": record.seq,
-        "at": instant(record.at),
-        "rollout": record.rollout,
-        "host": record.host,
-        "kind": record.kind,
-        "data": record.data,
-    }

@@ -85,7 +85,12 @@ def _answer(route: Route, status: int) -> dict[str, Any]:
     if route.scope == "hook" and status == 200:
         schema = {"anyOf": [schema, _ref(Ignored)]}
     text = {202: "It is on disk.", 200: "So it is.", 503: "Not yet."}[status]
-    return {"description": text, "content": {"application/json": {"schema": schema}}}
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if route.answer is None:
+        content = {"text/plain": {"schema": {"type": "string"}}}
+    if route.stream:
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    return {"description": text, "content": content}
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:

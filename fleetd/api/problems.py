@@ -42,6 +42,13 @@ class TooLarge(UsageError):
     http_status = 413
 
 
+class Gone(UsageError):
+    """What is asked for is kept no more."""
+
+    kind = "gone"
+    http_status = 410
+
+
 class TooSlow(UsageError):
     """The body did not arrive in time."""
 

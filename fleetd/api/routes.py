@@ -30,7 +30,8 @@ class Route:
     """One route.
 
     ``handler`` is the name of the method of ``Api``. ``scope`` is what a caller needs; None: anybody, "hook": the
-    hook's own secret. ``answer`` is the body of ``statuses``; everything else is a problem.
+    hook's own secret. ``answer`` is the body of ``statuses`` (None: text); everything else is a problem. ``stream``:
+    also as ``text/event-stream``.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Route:
     body: type[BaseModel] | None = None
     statuses: tuple[int, ...] = (200,)
     takes_key: bool = False
+    stream: bool = False
 
 
 CURSOR = Query("cursor", "Where the last page ended: its `next`.")
@@ -98,8 +100,14 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         *("GET", "/v1/events", "read", "events", "What happened, oldest first.", answers.Events),
-        query=(Query("after", "Only records with a larger number.", SEQ_PATTERN),),
+        query=(
+            Query("after", "Only records with a larger number.", SEQ_PATTERN),
+            Query("rollout", "Only those of this rollout."),
+            Query("host", "Only those of this host."),
+        ),
+        stream=True,
     ),
+    Route("GET", "/metrics", "read", "metrics", "Figures in Prometheus' text form.", None),
     Route(
         *("POST", "/v1/hooks/{name}", "hook", "hook", "A delivery of a webhook.", answers.Rollout),
         statuses=ACCEPTED,

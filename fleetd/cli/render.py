@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
 Document = Mapping[str, Any]
@@ -77,12 +78,77 @@ def plan_lines(plan: Document) -> list[str]:
     return lines
 
 
+def rollout_lines(rollout: Document) -> list[str]:
+    """Return a rollout in full: what was asked, its waves, and what it waits for."""
+    lines = [rollout_line(rollout)]
+    why = f": {plain(rollout['reason'])}" if rollout["reason"] else ""
+    lines.append(f"  {plain(rollout['requested_by'])} at {rollout['created_at']}{why}")
+    lines.append(f"  {plain(rollout['revision'])} on {plain(rollout['on'])}, policy {rollout['policy']}")
+    lines += [f"  wave {wave['name']}: {wave['state']}, {_counts(wave['counts'])}" for wave in rollout["waves"]]
+    for block in rollout["blocked_by"]:
+        until = f", until {block['until']}" if block.get("until") else ""
+        lines.append(f"  waits: {plain(block['text'])}{until}" + (f" -> {block['type']}" if block.get("type") else ""))
+    return lines
+
+
+def host_lines(host: Document) -> list[str]:
+    """Return everything that is known of a host, a line each."""
+    return [f"{name}: {_value(value)}" for name, value in host.items()]
+
+
+def _value(value: object) -> str:
+    if value is None or value in ("", []):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(plain(item["text"] if isinstance(item, Mapping) else item) for item in value)
+    return plain(value)
+
+
+def audit_line(event: Document) -> str:
+    """Return what somebody asked for in one line."""
+    data = event["data"]
+    spec = data.get("spec") or {}
+    who, why = spec.get("requested_by") or data.get("by", ""), spec.get("reason") or data.get("reason", "")
+    what = {"AbortRequested": "abort", "RollbackRequested": "rollback"}.get(event["kind"]) or spec.get("kind", "")
+    about = f" of {plain(spec['revision'])} to {plain(spec['on'])}" if spec else ""
+    return f"{event['at']}  {plain(who)}  {what} {event['rollout']}{about}" + (f"  ({plain(why)})" if why else "")
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items()) or "no hosts"
+
+
+QUIET = ("committed", "current", "pending", "rolled-back", "skipped")
+"""States of hosts that are of no interest while others move: the first to be left out where there is no room."""
+
+_FRAME_LINES = 8
+"""What the table takes beside its rows, with the lines above and below it."""
+
+
+def live_view(rollout: Document, hosts: Sequence[Document], lines: int) -> RenderableType:
+    """Return the view of a rollout that is followed: at most ``lines`` high, hosts in motion or trouble first."""
+    from rich.console import Group
+    from rich.text import Text
+
+    waves = "   ".join(f"{wave['name']} {wave['state']}: {_counts(wave['counts'])}" for wave in rollout["waves"])
+    room = max(3, lines - _FRAME_LINES - len(rollout["waves"]))
+    shown: Sequence[Document] = hosts
+    if len(hosts) > room:
+        shown = sorted(hosts, key=lambda host: host["state"] in QUIET)[:room]
+    parts: list[RenderableType] = [Text(rollout_line(rollout)), Text(waves, style="dim"), table(rollout, shown)]
+    if len(shown) < len(hosts):
+        parts.append(Text(f"and {len(hosts) - len(shown)} more (fleetctl rollout {rollout['id']})", style="dim"))
+    return Group(*parts)
+
+
 def table(rollout: Document, hosts: Sequence[Document]) -> Table:
-    """Return the live table of a rollout: hosts by wave and state."""
+    """Return the hosts of a rollout by wave and state."""
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=Text(rollout_line(rollout)), title_justify="left")
+    shown = Table()
     for column in ("host", "wave", "state", "system", "why"):
         shown.add_column(column)
     order = {wave["name"]: index for index, wave in enumerate(rollout["waves"])}

@@ -95,6 +95,20 @@ class Accepted:
     repeated: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What can be counted: (word, count) pairs, and hosts and numbers."""
+
+    rollouts: tuple[tuple[str, int], ...]
+    hosts: tuple[tuple[str, int], ...]
+    unproven: int
+    lost: int
+    stranded: int
+    seq: int
+    term: int
+    broken: bool
+
+
 class Control(Protocol):
     """The controller as seen from outside."""
 
@@ -128,6 +142,14 @@ class Control(Protocol):
 
         ``after`` is the name at which the last page ended; only the hosts of the page are asked.
         """
+        ...
+
+    async def changed(self, after: int, timeout_s: float) -> bool:
+        """Wait until a record with a larger number is on disk; False when the time is up before."""
+        ...
+
+    def figures(self) -> Figures:
+        """Count what there is."""
         ...
 
     def problems(self) -> Sequence[str]:

@@ -11,11 +11,13 @@ from fleetd.controller.commands import (
     Accepted,
     Command,
     Document,
+    Figures,
     RequestKey,
     RollBackHosts,
     RollBackRollout,
     SubmitRollout,
 )
+from fleetd.controller.figures import figures_of
 from fleetd.controller.loop import Controller
 from fleetd.controller.resolve import Asked, deploy_of, selected, specify
 from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError
@@ -61,6 +63,8 @@ class Intake:
         self._on_host = on_host
         self._clock = clock
         self._contact_s = contact_s
+        self._ticked = asyncio.Event()
+        controller.on_tick = self._tell_tick
         self._reloading = asyncio.Lock()
         self._observing = asyncio.Semaphore(OBSERVE_AT_ONCE)
         self._seen_contact: dict[str, str] = {}
@@ -214,7 +218,15 @@ class Intake:
         fleet = self.current
         return {
             "hosts": [
-                {"name": h.name, "addresses": list(h.addresses), "tags": list(h.tags), "domain": h.domain}
+                {
+                    "name": h.name,
+                    "addresses": list(h.addresses),
+                    "port": h.port,
+                    "user": h.user,
+                    "jump": h.jump,
+                    "tags": list(h.tags),
+                    "domain": h.domain,
+                }
                 for h in fleet.hosts.values()
             ],
             "policies": sorted(fleet.policies),
@@ -280,6 +292,24 @@ class Intake:
             "blocked_by": [],
             **record_document(record),
         }
+
+    async def changed(self, after: int, timeout_s: float) -> bool:
+        """Wait until a record with a larger number is on disk; False when the time is up before."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._controller.durable_seq <= after:
+                    await self._ticked.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _tell_tick(self) -> None:
+        self._ticked.set()
+        self._ticked = asyncio.Event()
+
+    def figures(self) -> Figures:
+        """Count what there is."""
+        return figures_of(self._controller.world, self.current, bool(self.fleet_problem))
 
     def problems(self) -> Sequence[str]:
         """Return why the controller is not ready."""

@@ -56,6 +56,8 @@ class Controller:
         self._wake = asyncio.Event()
         self._keys: dict[str, str] = {}
         self.started = False
+        self.durable_seq = 0
+        """The newest record that is on disk: what may be shown."""
         self.on_tick: Callable[[], None] = lambda: None
         executor.report = self.report
 
@@ -237,6 +239,7 @@ class Controller:
             kind, rollout, host, data = encode_event(event)
             records.append(Record(seq, self.world.term, event.at, rollout, host, kind, RECORD_VERSION, data))
         await self._journal.append(records, self._models(events))
+        self.durable_seq = self.world.seq
 
     def _models(self, events: Sequence[e.Event]) -> ReadModels:
         """Return the documents that these events change."""

@@ -156,13 +156,26 @@ class SqliteJournal:
         """Return what a request with this key was answered."""
         return await self._one(select(tables.requests.c.document).where(tables.requests.c.key == key))
 
-    async def events(self, *, after: int, limit: int) -> Sequence[Record]:
-        """Return records with a larger seq."""
+    async def events(self, *, after: int, limit: int, rollout: str = "", host: str = "") -> Sequence[Record]:
+        """Return records with a larger seq; of one rollout, of one host, where they are named."""
         query = select(tables.journal).where(tables.journal.c.seq > after).order_by(tables.journal.c.seq).limit(limit)
+        if rollout:
+            query = query.where(tables.journal.c.rollout == rollout)
+        if host:
+            query = query.where(tables.journal.c.host == host)
 
         def read() -> list[Record]:
             with self._connect() as connection:
                 return [_record(row) for row in connection.execute(query)]
+
+        return await self._on(self._reader, read)
+
+    async def oldest(self) -> int:
+        """Return the seq of the oldest record that is kept; 1 when there is none yet."""
+
+        def read() -> int:
+            with self._connect() as connection:
+                return int(connection.execute(select(func.min(tables.journal.c.seq))).scalar() or 1)
 
         return await self._on(self._reader, read)
 

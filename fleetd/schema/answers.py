@@ -56,6 +56,9 @@ class FleetHost(Answer):
 
     name: str
     addresses: list[str]
+    port: int
+    user: str
+    jump: str | None
     tags: list[str]
     domain: str
 

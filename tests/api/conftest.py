@@ -50,7 +50,8 @@ class Served:
         if scope is not None:
             headers["Authorization"] = f"Bearer {self.tokens.get(scope, scope)}"
         async with self.tcp.request(method, path, headers=headers, **more) as response:
-            return response.status, await response.json(content_type=None), response.headers
+            is_json = "json" in response.headers.get("Content-Type", "")
+            return response.status, await (response.json() if is_json else response.text()), response.headers
 
 
 @pytest_asyncio.fixture

@@ -37,6 +37,7 @@ NEEDS = {
     ("POST", "/v1/rollouts/{id}/rollback"): "deploy",
     ("POST", "/v1/rollback"): "deploy",
     ("GET", "/v1/events"): "read",
+    ("GET", "/metrics"): "read",
     ("POST", "/v1/hooks/{name}"): "its own",
 }
 GUARDED = [(method, path, scope) for (method, path), scope in NEEDS.items() if scope in SCOPES]

@@ -1,4 +1,4 @@
-"""``fleetctl`` as a process, against a real server on a unix socket with a controller in memory behind it."""
+"""What ``fleetctl`` asks, what it prints, and how it ends."""
 
 from __future__ import annotations
 
@@ -8,59 +8,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import asyncssh
 import pytest
-import pytest_asyncio
 from aiohttp import web
 
-from fleetd.api import auth
-from fleetd.api.app import Api
-from fleetd.api.auth import Caller
-from fleetd.api.tokens import Tokens
 from fleetd.controller.commands import AbortRollout, RollBackHosts, SubmitRollout
 from fleetd.errors import ForbiddenError, OverloadedError, RefusedError, SourceError
-from tests.fakes.control import FakeControl, FakeHistory, host_document, record, rollout_document
+from tests.cli.conftest import FLEETCTL, Daemon
+from tests.fakes.control import host_document, record, rollout_document
 
-FLEETCTL = str(Path(sys.executable).parent / "fleetctl")
 PATH = f"/nix/store/{'1' * 32}-nixos-system-web1-2"
-
-
-@dataclass(slots=True)
-class Daemon:
-    """What answers, and how to run the program against it."""
-
-    control: FakeControl
-    history: FakeHistory
-    runner: web.AppRunner
-    socket: Path
-
-    async def start(self, *words: str, prefix: tuple[str, ...] = ()) -> asyncio.subprocess.Process:
-        argv = (*prefix, FLEETCTL, "--server", f"unix:{self.socket}", *words)
-        pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
-
-    async def run(self, *words: str, prefix: tuple[str, ...] = ()) -> tuple[int, str, str]:
-        process = await self.start(*words, prefix=prefix)
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode is not None
-        return process.returncode, out.decode(), err.decode()
-
-
-@pytest_asyncio.fixture
-async def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Daemon]:
-    for name in ("FLEETD_SERVER", "FLEETD_TOKEN_FILE", "FLEETD_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(auth, "peer_of", lambda _uid, _gid: Caller("kim", ("admin",)))
-    control, history = FakeControl(), FakeHistory()
-    history.add(rollout_document("r-1"), host_document("web1"))
-    runner = web.AppRunner(Api(control, history, Tokens(tmp_path), {}).application(), access_log=None)
-    await runner.setup()
-    await web.UnixSite(runner, str(tmp_path / "s")).start()
-    yield Daemon(control, history, runner, tmp_path / "s")
-    await runner.cleanup()
 
 
 ENDS = [
@@ -111,7 +70,7 @@ async def test_detached_at_once_or_by_time_or_by_hand(daemon: Daemon) -> None:
     code, out, _err = await daemon.run("deploy", "--detach")
     assert (code, out.startswith("r-1  rolling")) == (0, True)
     code, _out, err = await daemon.run("watch", "r-1", "--timeout", "0")
-    assert (code, "it goes on" in err) == (6, True)
+    assert (code, "r-1 goes on (fleetctl watch r-1" in err) == (6, True)
     process = await daemon.start("watch", "r-1")
     assert process.stdout is not None
     await asyncio.wait_for(process.stdout.readline(), 30)
@@ -123,7 +82,7 @@ async def test_detached_at_once_or_by_time_or_by_hand(daemon: Daemon) -> None:
 
 @pytest.mark.asyncio
 async def test_a_lost_daemon_leaves_the_outcome_unknown(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = "import fleetd.cli.main as m; m.LOST_DAEMON_S = 1.0; m.main()"
+    script = "import fleetd.cli.main as m, fleetd.cli.follow as f; f.LOST_DAEMON_S = 1.0; m.main()"
     argv = (sys.executable, "-c", script, "--server", f"unix:{daemon.socket}", "watch", "r-1")
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*argv, stdout=pipe, stderr=pipe)
@@ -198,7 +157,7 @@ async def test_lists(daemon: Daemon) -> None:
     daemon.history.records = [record(n) for n in range(1, 302)]
     daemon.history.add(rollout_document("r-2"), *(host_document(f"h{n:03}") for n in range(250)))
     code, out, _err = await daemon.run("rollout", "r-2")
-    assert (code, len(out.splitlines())) == (0, 251)
+    assert (code, len(out.splitlines())) == (0, 254)
     _code, out, _err = await daemon.run("--json", "rollouts")
     assert [document["id"] for document in json.loads(out)["rollouts"]] == ["r-2", "r-1"]
     _code, out, _err = await daemon.run("hosts", "--on", "web2")
@@ -260,7 +219,7 @@ async def test_a_token_made_here_opens_the_door_there(daemon: Daemon, tmp_path: 
 
 @pytest.mark.asyncio
 async def test_check_tells_every_mistake_with_its_place(daemon: Daemon, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("x")
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(tmp_path / "key")
     config = tmp_path / "config.toml"
     config.write_text('[fleet]\npath = "fleet.toml"\n[ssh]\nidentity = "key"\n')
     (tmp_path / "fleet.toml").write_text('[hosts.web1]\nadress = "10.0.0.1"\n[hosts.web2]\nport = "x"\n')

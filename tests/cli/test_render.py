@@ -6,7 +6,18 @@ import io
 
 from rich.console import Console
 
-from fleetd.cli.render import event_line, host_line, observed_line, plan_lines, rollout_line, short, table
+from fleetd.cli.render import (
+    audit_line,
+    event_line,
+    host_line,
+    host_lines,
+    live_view,
+    observed_line,
+    plan_lines,
+    rollout_line,
+    rollout_lines,
+    short,
+)
 from tests.fakes.control import host_document, rollout_document
 
 PLAN = {
@@ -41,6 +52,7 @@ network lost: back within 3m; bad health: back within 6m"""
 
 TABLE_TEXT = """\
 r-1  rolling  1 committed, 1 failed, 1 trial
+canary soaking: 1 committed   rest rolling: 1 failed, 1 trial
 ┏━━━━━━┳━━━━━━━━┳━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━┓
 ┃ host ┃ wave   ┃ state     ┃ system              ┃ why              ┃
 ┡━━━━━━╇━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━┩
@@ -70,7 +82,10 @@ def test_lines() -> None:
 
 
 def test_the_live_table_is_ordered_by_wave_and_shows_text_as_it_is() -> None:
-    waves = [{"name": "canary"}, {"name": "rest"}]
+    waves = [
+        {"name": "canary", "state": "soaking", "counts": {"committed": 1}},
+        {"name": "rest", "state": "rolling", "counts": {"failed": 1, "trial": 1}},
+    ]
     document = rollout_document("r-1", waves=waves, counts={"committed": 1, "failed": 1, "trial": 1})
     hosts = [
         host_document("db1", "failed", wave="rest", reason="[red]disk full[/"),
@@ -78,7 +93,7 @@ def test_the_live_table_is_ordered_by_wave_and_shows_text_as_it_is() -> None:
         host_document("web2", "committed"),
     ]
     console = Console(file=io.StringIO(), width=100)
-    console.print(table(document, hosts))
+    console.print(live_view(document, hosts, 30))
     assert isinstance(console.file, io.StringIO)
     assert [line.rstrip() for line in console.file.getvalue().splitlines()] == TABLE_TEXT.splitlines()
 
@@ -94,3 +109,41 @@ def test_a_path_without_its_hash() -> None:
     assert short(f"/nix/store/{'0' * 32}-nixos-system-x") == "nixos-system-x"
     assert short("odd") == "odd"
     assert short(None) == "-"
+
+
+def test_a_view_of_many_hosts_fits_the_terminal_and_shows_what_moves() -> None:
+    hosts = [host_document(f"h{n:03}", "committed") for n in range(300)]
+    hosts[250] = host_document("h250", "stranded", reason="a person is needed")
+    console = Console(file=io.StringIO(), width=100)
+    console.print(live_view(rollout_document("r-1"), hosts, 24))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue().splitlines()
+    assert len(shown) <= 24
+    assert any("h250" in line and "a person is needed" in line for line in shown)
+    assert shown[-1].startswith("and 285 more (fleetctl rollout r-1)")
+
+
+def test_a_rollout_in_full() -> None:
+    block = {"text": "frozen", "until": "2026-01-02", "type": "fleetctl unfreeze"}
+    document = rollout_document("r-1", reason="new kernel", blocked_by=[block])
+    assert rollout_lines(document) == [
+        "r-1  rolling  1 trial  (frozen)",
+        "  test at 2026-01-01T00:00:00.000Z: new kernel",
+        "  prebuilt toplevels on *, policy default",
+        "  wave canary: rolling, 1 trial",
+        "  waits: frozen, until 2026-01-02 -> fleetctl unfreeze",
+    ]
+
+
+def test_what_somebody_asked_for_in_a_line() -> None:
+    spec = {"kind": "deploy", "requested_by": "kim", "reason": "new\x1b kernel", "revision": "r", "on": "@web"}
+    event = {"at": "T", "kind": "RolloutRequested", "rollout": "r-1", "data": {"spec": spec}}
+    assert audit_line(event) == "T  kim  deploy r-1 of r to @web  (new\N{REPLACEMENT CHARACTER} kernel)"
+    event = {"at": "T", "kind": "AbortRequested", "rollout": "r-1", "data": {"by": "kim", "reason": ""}}
+    assert audit_line(event) == "T  kim  abort r-1"
+
+
+def test_a_host_in_full() -> None:
+    block = {"text": "drifted"}
+    shown = host_lines({"name": "web1", "current": None, "drifted": True, "tags": ["a", "b"], "blocked_by": [block]})
+    assert shown == ["name: web1", "current: -", "drifted: yes", "tags: a, b", "blocked_by: drifted"]

@@ -231,3 +231,20 @@ async def test_documents_are_what_the_api_says_they_are(place: Path) -> None:
         accepted = await intake.submit(delivery())
         answers.Rollout.model_validate(accepted.document)
         answers.Fleet.model_validate(await intake.fleet())
+
+
+@pytest.mark.asyncio
+async def test_who_waits_for_a_change_is_told_when_it_is_on_disk(place: Path) -> None:
+    async with controlling(place) as intake:
+        assert await intake.changed(0, 10)
+        now = intake.figures().seq
+        assert not await intake.changed(now, 0.05)
+        waiting = asyncio.create_task(intake.changed(now, 30))
+        await asyncio.sleep(0)
+        await intake.submit(delivery())
+        assert await waiting
+        figures = intake.figures()
+    assert dict(figures.rollouts)["evaluating"] + dict(figures.rollouts)["building"] == 1
+    assert dict(figures.rollouts)["failed"] == 0
+    assert sum(count for _state, count in figures.hosts) == 2
+    assert (figures.term, figures.broken, figures.unproven, figures.stranded) == (1, False, 0, 0)

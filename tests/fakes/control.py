@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleetd.controller.commands import Accepted, Command, Document, RequestKey, RollBackHosts, SubmitRollout
+from fleetd.controller.commands import Accepted, Command, Document, Figures, RequestKey, RollBackHosts, SubmitRollout
 from fleetd.errors import FleetdError, NotFoundError, SelectorError, UsageError
 from fleetd.ports import Record
 
@@ -79,6 +80,8 @@ class FakeControl:
     commands: list[Command] = field(default_factory=list)
     plans: list[SubmitRollout] = field(default_factory=list)
     keys: dict[str, tuple[str, str]] = field(default_factory=dict)
+    seq: int = 0
+    problem: str = ""
     known: tuple[str, ...] = ("web1", "web2", "db1")
 
     async def submit(self, command: Command) -> Accepted:
@@ -120,8 +123,9 @@ class FakeControl:
 
     async def fleet(self) -> Document:
         """Return the fleet."""
-        hosts = [{"name": name, "addresses": [name], "tags": [], "domain": "default"} for name in self.known]
-        return {"hosts": hosts, "policies": ["default"], "checks": [], "problem": ""}
+        same = {"port": 22, "user": "root", "jump": None, "tags": [], "domain": "default"}
+        hosts = [{"name": name, "addresses": [name], **same} for name in self.known]
+        return {"hosts": hosts, "policies": ["default"], "checks": [], "problem": self.problem}
 
     async def hosts(
         self, on: str, *, state: str | None = None, after: str | None = None, limit: int | None = None
@@ -132,6 +136,18 @@ class FakeControl:
             raise SelectorError(f"selector {on!r}: no host matches")
         found = [observed_document(n, state="idle" if n != "db1" else "trial") for n in names]
         return [h for h in found if state in (None, h["state"]) and (after is None or str(h["name"]) > after)][:limit]
+
+    async def changed(self, after: int, timeout_s: float) -> bool:
+        """Wait until ``seq`` is larger."""
+        for _ in range(int(timeout_s * 100)):
+            if self.seq > after:
+                return True
+            await asyncio.sleep(0.01)
+        return False
+
+    def figures(self) -> Figures:
+        """Count."""
+        return Figures((("rolling", 1),), (("idle", 2), ("trial", 1)), 1, 0, 0, self.seq, 1, False)
 
     def problems(self) -> Sequence[str]:
         """Return why it is not ready."""
@@ -179,9 +195,14 @@ class FakeHistory:
         """Return nothing: the API does not ask."""
         raise NotFoundError(key)
 
-    async def events(self, *, after: int, limit: int) -> Sequence[Record]:
+    async def events(self, *, after: int, limit: int, rollout: str = "", host: str = "") -> Sequence[Record]:
         """Return records after a number."""
-        return [record for record in self.records if record.seq > after][:limit]
+        found = [record for record in self.records if record.seq > after]
+        return [r for r in found if rollout in ("", r.rollout) and host in ("", r.host)][:limit]
+
+    async def oldest(self) -> int:
+        """Return the oldest number."""
+        return self.records[0].seq if self.records else 1
 
     async def head(self) -> int:
         """Return the newest number."""

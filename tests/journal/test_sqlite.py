@@ -49,3 +49,23 @@ async def test_a_wrong_head_changes_nothing(tmp_path: Path) -> None:
         await journal.append([record(3)], NOTHING)
     assert [entry.seq for entry in await journal.replay()] == [1]
     await journal.close()
+
+
+@pytest.mark.asyncio
+async def test_events_are_found_by_number_rollout_and_host(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path)
+    await journal.open()
+    assert (await journal.oldest(), await journal.head()) == (1, 0)
+    other = [Record(seq, 1, 1.0, "r-2", f"db{seq}", "Something", 1, {}) for seq in (3, 4)]
+    await journal.append([record(1), record(2), *other], NOTHING)
+    found = [
+        await journal.events(after=0, limit=9),
+        await journal.events(after=1, limit=2),
+        await journal.events(after=0, limit=9, rollout="r-2"),
+        await journal.events(after=0, limit=9, rollout="r-2", host="db4"),
+        await journal.events(after=0, limit=9, host="web1"),
+        await journal.events(after=4, limit=9),
+    ]
+    assert [[entry.seq for entry in page] for page in found] == [[1, 2, 3, 4], [2, 3], [3, 4], [4], [1, 2], []]
+    assert (await journal.oldest(), await journal.head()) == (1, 4)
+    await journal.close()

@@ -12,7 +12,7 @@ SETUP = Path(__file__).parents[2] / "tools/setup"
 REAL = ("bash", "cat", "chmod", "cut", "dirname", "env", "mkdir", "mktemp", "rm", "sha256sum", "tail", "touch")
 """What the script itself needs of any machine."""
 WITH_LAB = ("debootstrap", "systemd-nspawn", "nft", "ip", "ssh")
-EVERYTHING = ("nix-store", "shellcheck", *WITH_LAB)
+EVERYTHING = ("git", "nix-store", "shellcheck", *WITH_LAB)
 VENV = """
 case "$1" in
 -c) case "$2" in *version_info*) exit "${OLD_PYTHON:-0}" ;; *) exit 0 ;; esac ;;
@@ -113,8 +113,8 @@ def test_a_user_without_root_is_told_which_packages_are_missing(machine: Machine
     machine.has("apt-get", "echo apt-get >> calls")
     done = machine.setup()
     assert done.returncode == 1
-    assert "missing: nix-bin shellcheck" in done.stderr
-    assert "sudo apt-get install nix-bin shellcheck" in done.stderr
+    assert "missing: git nix-bin shellcheck" in done.stderr
+    assert "sudo apt-get install git nix-bin shellcheck" in done.stderr
     assert machine.is_untouched
 
 
@@ -151,10 +151,10 @@ def test_root_with_the_lab_installs_what_is_missing_and_builds_the_base(machine:
     assert done.returncode == 0, done.stderr
     update, install, pip, base = machine.calls()
     assert update.startswith("apt-get update")
-    assert "nix-bin shellcheck debootstrap systemd-container nftables iproute2 openssh-client" in install
+    assert "git nix-bin shellcheck debootstrap systemd-container nftables iproute2 openssh-client" in install
     assert pip.startswith("pip install")
     assert base == "python -m lab base"
-    assert "installing nix-bin" in done.stderr
+    assert "installing git nix-bin" in done.stderr
 
 
 @pytest.mark.parametrize("verb", ["update", "install"])

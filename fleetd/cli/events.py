@@ -1,0 +1,53 @@
+"""Commands about what happened."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from fleetd.cli.app import Options, app, client, quoted
+from fleetd.cli.follow import POLL_S
+from fleetd.cli.render import audit_line, event_line
+
+PEOPLE = ("RolloutRequested", "AbortRequested", "RollbackRequested")
+"""Records of what somebody asked for."""
+
+
+@app.command()
+def events(
+    after: Annotated[int, typer.Option(min=0, help="Only those after this number.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")] = False,
+    rollout: Annotated[str, typer.Option(help="Only those of this rollout.")] = "",
+    host: Annotated[str, typer.Option(help="Only those of this host.")] = "",
+) -> None:
+    """Print what happened, a line each, oldest first."""
+    query = f"&rollout={quoted(rollout)}&host={quoted(host)}"
+    while True:
+        page = client().get(f"/v1/events?after={after}{query}")
+        for event in page["events"]:
+            print(json.dumps(event) if Options.as_json else event_line(event), flush=True)
+        if page["events"]:
+            after = page["next"]
+        elif follow:
+            time.sleep(POLL_S)
+        else:
+            return
+
+
+@app.command()
+def audit() -> None:
+    """Print who asked for what, oldest first."""
+    for name in sorted((r["id"] for r in client().pages("/v1/rollouts", "rollouts")), key=_number):
+        after = 0
+        while page := client().get(f"/v1/events?rollout={name}&after={after}")["events"]:
+            for event in page:
+                if event["kind"] in PEOPLE:
+                    print(json.dumps(event) if Options.as_json else audit_line(event))
+            after = page[-1]["seq"]
+
+
+def _number(name: Any) -> int:
+    return int(str(name).rpartition("-")[2])

@@ -1,0 +1,97 @@
+"""Following a rollout to its end: a table that stays in place on a terminal, lines in a pipe."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from typing import Any
+
+from fleetd.cli import outcome
+from fleetd.cli.app import Options, client, quoted
+from fleetd.cli.client import NoDaemon
+from fleetd.cli.render import host_line, rollout_line
+
+POLL_S = 0.5
+LOST_DAEMON_S = 30.0
+"""A daemon that restarts is back within this; a rollout goes on without anybody who watches."""
+
+
+def follow(name: str, timeout_s: float) -> int:
+    """Show a rollout until it is final; returns the exit code."""
+    path = f"/v1/rollouts/{quoted(name)}"
+    end, last_word, seen = time.monotonic() + timeout_s, time.monotonic(), dict[str, str]()
+    live = _Live() if sys.stdout.isatty() and not Options.as_json else None
+    try:
+        while True:
+            try:
+                document, found = client().get(path), list(client().pages(f"{path}/hosts", "hosts"))
+                last_word = time.monotonic()
+            except NoDaemon:
+                if time.monotonic() - last_word > LOST_DAEMON_S or time.monotonic() > end:
+                    sys.stderr.write(f"fleetctl: the daemon does not answer; {name} goes on without it\n")
+                    return outcome.UNKNOWN
+                time.sleep(POLL_S)
+                continue
+            over = outcome.is_over(document)
+            if live is not None:
+                live.update(document, found)
+            else:
+                _changes(document, found, seen)
+            if over:
+                return outcome.exit_code(document)
+            if time.monotonic() > end:
+                sys.stderr.write(f"fleetctl: {name} is not at its end yet; {_goes_on(name)}\n")
+                return outcome.UNKNOWN
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"fleetctl: detached; {_goes_on(name)}\n")
+        return outcome.DETACHED
+    finally:
+        if live is not None:
+            live.close()
+
+
+def _goes_on(name: str) -> str:
+    if Options.is_local:
+        return (
+            f"nothing drives {name} now, and hosts in trial go back by themselves: start fleetd, or "
+            f"fleetctl --local watch {name}"
+        )
+    return f"{name} goes on (fleetctl watch {name}, fleetctl abort {name})"
+
+
+def _changes(document: Any, found: list[Any], seen: dict[str, str]) -> None:
+    """Print what is new since the last look, a line each."""
+    for host in found:
+        line = json.dumps(host) if Options.as_json else host_line(host)
+        if seen.get(host["name"]) != line:
+            seen[host["name"]] = line
+            print(line, flush=True)
+    line = json.dumps(document) if Options.as_json else rollout_line(document)
+    # Counting seconds of a soak is no news.
+    news = f"{document['phase']} {document['counts']} {document.get('paused')}"
+    if seen.get("") != news:
+        seen[""] = news
+        print(line, flush=True)
+
+
+class _Live:
+    """A view that stays in place on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.live import Live
+
+        self._live = Live(refresh_per_second=4, vertical_overflow="crop")
+        self._live.start()
+
+    def update(self, document: Any, found: list[Any]) -> None:
+        """Show what is so now."""
+        from fleetd.cli.render import live_view
+
+        self._live.update(live_view(document, found, shutil.get_terminal_size().lines))
+
+    def close(self) -> None:
+        """Leave the last view on the screen."""
+        self._live.stop()

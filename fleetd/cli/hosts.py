@@ -1,0 +1,126 @@
+"""Commands about hosts: how they are, what happened to them, and the way onto them by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
+
+import typer
+
+from fleetd.cli import outcome
+from fleetd.cli.app import On, Options, app, client, quoted, show
+from fleetd.cli.render import event_line, host_lines, observed_line, plain, rollout_line
+from fleetd.errors import UsageError
+
+EXEC_AT_ONCE = 16
+EXEC_OUTPUT_BYTES = 1024 * 1024
+"""Of each host's output; what is more is cut, and said to be."""
+
+
+@app.command()
+def status() -> None:
+    """Show the newest rollouts and every host in trouble."""
+    rollouts = client().get("/v1/rollouts")["rollouts"][:5]
+    hosts = list(client().pages("/v1/hosts", "hosts"))
+    problem = client().get("/v1/fleet").get("problem", "")
+    trouble = [host for host in hosts if host["contact"] != "ok" or host["drifted"] or host["blocked_by"]]
+    lines = [f"the fleet is broken, nothing new starts: {plain(problem, keep=chr(10))}"] if problem else []
+    lines += [rollout_line(rollout) for rollout in rollouts] or ["no rollouts yet"]
+    lines.append(f"{len(hosts)} hosts, {len(trouble)} need a look")
+    document = {"rollouts": rollouts, "hosts": hosts, "problem": problem}
+    show(document, lines + [observed_line(host) for host in trouble])
+
+
+@app.command()
+def hosts(on: On = "", state: Annotated[str, typer.Option(help="Only hosts in this state.")] = "") -> None:
+    """Show hosts as they are now."""
+    query = f"?on={quoted(on)}" + (f"&state={quoted(state)}" if state else "")
+    found = list(client().pages(f"/v1/hosts{query}", "hosts"))
+    show({"hosts": found}, [observed_line(host) for host in found])
+
+
+@app.command()
+def host(name: str) -> None:
+    """Show everything that is known of one host."""
+    document = client().get(f"/v1/hosts/{quoted(name)}")
+    show(document, host_lines(document))
+
+
+@app.command()
+def history(name: str) -> None:
+    """Show what happened to a host, oldest first."""
+    client().get(f"/v1/hosts/{quoted(name)}")
+    after = 0
+    while True:
+        page = client().get(f"/v1/events?host={quoted(name)}&after={after}")
+        for event in page["events"]:
+            print(json.dumps(event) if Options.as_json else event_line(event))
+        if not page["events"]:
+            return
+        after = page["next"]
+
+
+def ssh_words(host: dict[str, Any], by_name: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the words of OpenSSH for a host of the fleet: its first address, its port, user and jump hosts."""
+    words = ["ssh", "-p", str(host["port"]), "-o", f"HostKeyAlias={host['name']}"]
+    jumps, name = list[str](), host.get("jump")
+    while name is not None and name in by_name and len(jumps) < len(by_name):
+        jump = by_name[name]
+        jumps.insert(0, f"{jump['user']}@{_bracketed(jump['addresses'][0])}:{jump['port']}")
+        name = jump.get("jump")
+    if jumps:
+        words += ["-J", ",".join(jumps)]
+    # Before the address: the fleet file allows none that begins with a dash, and so does this.
+    return [*words, "--", f"{host['user']}@{host['addresses'][0]}"]
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def ssh(name: str, command: Annotated[list[str] | None, typer.Argument(help="A command, after --.")] = None) -> None:
+    """Log in on a host, with your own key, where and as whom the fleet file says."""
+    by_name = {host["name"]: host for host in client().get("/v1/fleet")["hosts"]}
+    if name not in by_name:
+        raise UsageError(f"there is no host {name!r}")
+    words = [*ssh_words(by_name[name], by_name), *(command or [])]
+    os.execvp(words[0], words)  # noqa: S606
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True})
+def execute(
+    command: Annotated[list[str], typer.Argument(help="The command, after --.")],
+    on: On = "*",
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for each host.")] = 60.0,
+) -> None:
+    """Run a command on hosts, with your own key; fleetd does not know of it, so change no system this way."""
+    by_name = {host["name"]: host for host in client().get("/v1/fleet")["hosts"]}
+    chosen = [host["name"] for host in client().pages(f"/v1/hosts?on={quoted(on)}", "hosts")]
+
+    def run(name: str) -> dict[str, Any]:
+        argv = ssh_words(by_name[name], by_name)
+        argv[1:1] = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
+        try:
+            done = subprocess.run([*argv, *command], capture_output=True, timeout=timeout, check=False)
+        except subprocess.TimeoutExpired:
+            return {"host": name, "status": None, "output": f"no end within {timeout:g} s"}
+        output = (done.stdout + done.stderr)[:EXEC_OUTPUT_BYTES].decode(errors="replace")
+        return {"host": name, "status": done.returncode, "output": output}
+
+    failed = 0
+    with ThreadPoolExecutor(EXEC_AT_ONCE) as pool:
+        for result in pool.map(run, chosen):
+            failed += result["status"] != 0
+            if Options.as_json:
+                print(json.dumps(result))
+                continue
+            for line in result["output"].splitlines() or [""]:
+                print(f"{result['host']}  {plain(line)}")
+    if failed:
+        sys.stderr.write(f"fleetctl: {failed} of {len(chosen)} hosts did not end with 0\n")
+        raise typer.Exit(outcome.USAGE)

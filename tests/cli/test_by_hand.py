@@ -1,0 +1,164 @@
+"""Commands for a person at a terminal: what happened, the way onto hosts, first files, and what is wrong here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleetd.cli.hosts import ssh_words
+from fleetd.config import load
+from fleetd.ports import Record
+from tests.cli.conftest import FLEETCTL, Daemon
+from tests.fakes.control import record, rollout_document
+
+SPEC = {"kind": "deploy", "requested_by": "kim", "reason": "why", "revision": "rev", "on": "*"}
+
+
+@pytest.mark.asyncio
+async def test_what_happened_to_a_host_and_what_people_asked_for(daemon: Daemon) -> None:
+    daemon.history.records = [
+        Record(1, 1, 0.0, "r-1", "", "RolloutRequested", 1, {"spec": SPEC}),
+        *(record(n) for n in range(2, 302)),
+        Record(302, 1, 0.0, "r-1", "web2", "odd", 1, {}),
+        Record(303, 1, 0.0, "r-1", "", "AbortRequested", 1, {"by": "ann", "reason": "no"}),
+    ]
+    code, out, _err = await daemon.run("history", "web1")
+    assert (code, len(out.splitlines())) == (0, 300)
+    assert (await daemon.run("history", "web9"))[0] == 1
+    _code, out, _err = await daemon.run("audit")
+    assert [line.split("  ")[1:3] for line in out.splitlines()] == [
+        ["kim", "deploy r-1 of rev to *"],
+        ["ann", "abort r-1"],
+    ]
+    _code, out, _err = await daemon.run("events", "--host", "web2", "--rollout", "r-1")
+    assert [line.split()[0] for line in out.splitlines()] == ["302"]
+
+
+@pytest.mark.asyncio
+async def test_events_are_followed(daemon: Daemon) -> None:
+    daemon.history.records = [record(1)]
+    process = await daemon.start("--json", "events", "--follow")
+    assert process.stdout is not None
+    assert json.loads(await asyncio.wait_for(process.stdout.readline(), 30))["seq"] == 1
+    daemon.history.records.append(record(2))
+    assert json.loads(await asyncio.wait_for(process.stdout.readline(), 30))["seq"] == 2
+    process.terminate()
+    await process.communicate()
+
+
+@pytest.mark.asyncio
+async def test_a_reader_that_has_enough_is_no_error(daemon: Daemon) -> None:
+    daemon.history.records = [record(n) for n in range(1, 5000)]
+    words = f"fleetctl --server unix:{daemon.socket} events | head -n 1; echo ${{PIPESTATUS[0]}}"
+    path = f"{Path(FLEETCTL).parent}:{os.environ['PATH']}"
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", words), stdout=pipe, stderr=pipe, env={**os.environ, "PATH": path}
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (out.decode().splitlines()[-1], err) == ("0", b"")
+
+
+@pytest.mark.asyncio
+async def test_one_host_and_a_broken_fleet(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _err = await daemon.run("host", "web1")
+    assert (code, out.splitlines()[0]) == (0, "name: web1")
+    daemon.control.problem = "fleet.toml: line 3"
+    code, out, _err = await daemon.run("status")
+    assert (code, out.splitlines()[0]) == (0, "the fleet is broken, nothing new starts: fleet.toml: line 3")
+
+
+def fleet_host(name: str, **changes: Any) -> dict[str, Any]:
+    return {"name": name, "addresses": [name], "port": 22, "user": "root", "jump": None, **changes}
+
+
+def test_the_way_onto_a_host() -> None:
+    hosts = {
+        "web1": fleet_host("web1", addresses=["10.0.0.1", "x"], port=2222, user="deploy", jump="gw2"),
+        "gw2": fleet_host("gw2", addresses=["fd00::2"], jump="gw1"),
+        "gw1": fleet_host("gw1", port=2200),
+        "loop": fleet_host("loop", jump="loop"),
+    }
+    assert ssh_words(hosts["gw1"], hosts) == ["ssh", "-p", "2200", "-o", "HostKeyAlias=gw1", "--", "root@gw1"]
+    assert ssh_words(hosts["web1"], hosts)[5:] == ["-J", "root@gw1:2200,root@[fd00::2]:22", "--", "deploy@10.0.0.1"]
+    assert ssh_words(hosts["loop"], hosts)[-1] == "root@loop"
+
+
+@pytest.fixture
+def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ssh that only says what it was called with; on web2 it fails."""
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$@"\ncase "$*" in *root@web2*) exit 3;; esac\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("ssh")
+async def test_ssh_and_exec_use_the_fleet_s_addresses(daemon: Daemon) -> None:
+    code, out, _err = await daemon.run("ssh", "web1", "--", "uptime", "-p")
+    assert (code, out) == (0, "-p 22 -o HostKeyAlias=web1 -- root@web1 uptime -p\n")
+    code, _out, err = await daemon.run("ssh", "web9")
+    assert (code, "there is no host 'web9'" in err) == (1, True)
+    code, out, err = await daemon.run("exec", "--on", "web1", "--", "uptime")
+    assert (code, err) == (0, "")
+    assert out.startswith("web1  -o BatchMode=yes -o ConnectTimeout=10 -p 22")
+    code, out, err = await daemon.run("--json", "exec", "--", "true")
+    assert code == 1
+    assert err == "fleetctl: 1 of 3 hosts did not end with 0\n"
+    assert {(line["host"], line["status"]) for line in map(json.loads, out.splitlines())} == {
+        *(("web1", 0), ("web2", 3), ("db1", 0))
+    }
+
+
+@pytest.mark.asyncio
+async def test_first_files_are_good_and_never_written_over(daemon: Daemon, tmp_path: Path) -> None:
+    place = tmp_path / "new"
+    words = ("init", str(place), "--host", "gw=127.0.0.1", "--host", "web1=127.0.0.1")
+    code, out, _err = await daemon.run(*words)
+    assert code == 0
+    assert "ssh-ed25519 " in out
+    assert load(str(place / "config.toml"), {}).identity == place / "id_ed25519"
+    assert stat.S_IMODE((place / "id_ed25519").stat().st_mode) == 0o600
+    code, out, err = await daemon.run("check", "--config", str(place / "config.toml"))
+    assert (code, out, err) == (0, "2 hosts, 0 checks: all good\n", "")
+    before = {file.name: file.read_text() for file in place.iterdir()}
+    code, _out, err = await daemon.run(*words)
+    assert (code, "is there already; nothing was written" in err) == (1, True)
+    assert {file.name: file.read_text() for file in place.iterdir()} == before
+    for odd in ("web1", "=x", "web1=", "web1=-x", 'web1="'):
+        assert (await daemon.run("init", str(tmp_path / "other"), "--host", odd))[0] == 1
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.asyncio
+async def test_doctor_says_what_is_wrong(daemon: Daemon, tmp_path: Path) -> None:
+    await daemon.run("init", str(tmp_path / "new"), "--host", "web1=127.0.0.1")
+    words = ("--json", "doctor", "--config", str(tmp_path / "new" / "config.toml"))
+    code, out, _err = await daemon.run(*words)
+    looked = {one["name"]: one for one in json.loads(out)["checks"]}
+    assert (code, [name for name, one in looked.items() if not one["ok"]]) == (0, []), out
+    (tmp_path / "new" / "fleet.toml").write_text("[hosts.web1\n")
+    daemon.control.problem = "fleet.toml: line 1"
+    code, out, _err = await daemon.run(*words)
+    looked = {one["name"]: one for one in json.loads(out)["checks"]}
+    assert (code, [name for name, one in looked.items() if not one["ok"]]) == (1, ["configuration", "daemon"])
+    await daemon.runner.cleanup()
+    code, out, _err = await daemon.run("doctor", "--config", str(tmp_path / "new" / "config.toml"))
+    assert code == 1
+    assert [line.split()[0] for line in out.splitlines()] == ["WRONG", "ok", "ok", "WRONG", "WRONG"]
+
+
+@pytest.mark.asyncio
+async def test_a_rollout_is_taken_back_by_its_name(daemon: Daemon) -> None:
+    daemon.history.add(rollout_document("r-1", "rolled-back", counts={"rolled-back": 1}))
+    code, out, _err = await daemon.run("revert", "r-1", "--reason", "bad")
+    assert (code, out.startswith("r-1  rolled-back")) == (2, True)
+    assert "web1 is named twice" in (await daemon.run("plan", "--toplevel", "web1=/a", "--toplevel", "web1=/b"))[2]
