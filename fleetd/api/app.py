@@ -18,8 +18,10 @@ from fleetd.api.stream import Events
 from fleetd.controller.commands import (
     AbortRollout,
     Accepted,
+    ClearHost,
     Command,
     Control,
+    Document,
     RequestKey,
     RollBackHosts,
     RollBackRollout,
@@ -97,7 +99,10 @@ class Api:
         return web.json_response({"hosts": list(found), "next": found[-1]["name"] if len(found) == PAGE else None})
 
     async def _host(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
+        return web.json_response(await self._named(request.match_info["name"]))
+
+    async def _named(self, name: str) -> Document:
+        """Return the host of this name. Raises NotFoundError."""
         try:
             found = await self._control.hosts(name)
         except SelectorError as error:
@@ -105,7 +110,7 @@ class Api:
         # The name goes through a selector, in which ``*`` or ``@web`` mean others.
         for host in found:
             if host["name"] == name:
-                return web.json_response(host)
+                return host
         raise NotFoundError(f"there is no host {name!r}")
 
     async def _rollouts(self, request: web.Request) -> web.Response:
@@ -154,6 +159,12 @@ class Api:
     async def _rollback_rollout(self, request: web.Request) -> web.Response:
         body = await read_model(request, ReasonBody)
         return await self._accept(RollBackRollout(request.match_info["id"], request[CALLER], body.reason))
+
+    async def _clear(self, request: web.Request) -> web.Response:
+        name, body = request.match_info["name"], await read_model(request, ReasonBody)
+        await self._named(name)
+        await self._control.submit(ClearHost(name, request[CALLER], body.reason))
+        return web.json_response(await self._named(name), status=202)
 
     async def _rollback(self, request: web.Request) -> web.Response:
         body = await read_model(request, RollbackBody)

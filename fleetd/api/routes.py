@@ -64,6 +64,18 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/v1/hosts/{name}", "read", "host", "One host as it is now.", answers.Host),
     Route(
+        *(
+            "POST",
+            "/v1/hosts/{name}/clear",
+            "deploy",
+            "clear",
+            "Wait for it no longer.",
+            answers.Host,
+        ),
+        body=ReasonBody,
+        statuses=(202,),
+    ),
+    Route(
         *("POST", "/v1/plan", "read", "plan", "What a rollout would do; nothing is done.", answers.Plan),
         body=RolloutBody,
     ),

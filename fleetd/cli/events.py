@@ -12,7 +12,7 @@ from fleetd.cli.app import Options, app, client, quoted
 from fleetd.cli.follow import POLL_S
 from fleetd.cli.render import audit_line, event_line
 
-PEOPLE = ("RolloutRequested", "AbortRequested", "RollbackRequested")
+PEOPLE = ("RolloutRequested", "AbortRequested", "RollbackRequested", "HostCleared")
 """Records of what somebody asked for."""
 
 

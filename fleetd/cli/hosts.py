@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from fleetd.cli import outcome
-from fleetd.cli.app import On, Options, app, client, quoted, show
+from fleetd.cli.app import On, Options, Reason, app, client, quoted, show
 from fleetd.cli.render import event_line, host_lines, observed_line, plain, rollout_line
 from fleetd.errors import UsageError
 
@@ -48,6 +48,13 @@ def host(name: str) -> None:
     """Show everything that is known of one host."""
     document = client().get(f"/v1/hosts/{quoted(name)}")
     show(document, host_lines(document))
+
+
+@app.command()
+def clear(name: str, reason: Reason = "") -> None:
+    """Wait no longer for a lost or stranded host: it is gone, or you put it in order."""
+    document = client().post(f"/v1/hosts/{quoted(name)}/clear", {"reason": reason})
+    show(document, [observed_line(document)])
 
 
 @app.command()

@@ -111,7 +111,8 @@ def audit_line(event: Document) -> str:
     data = event["data"]
     spec = data.get("spec") or {}
     who, why = spec.get("requested_by") or data.get("by", ""), spec.get("reason") or data.get("reason", "")
-    what = {"AbortRequested": "abort", "RollbackRequested": "rollback"}.get(event["kind"]) or spec.get("kind", "")
+    words = {"AbortRequested": "abort", "RollbackRequested": "rollback", "HostCleared": f"clear {event['host']} in"}
+    what = words.get(event["kind"]) or spec.get("kind", "")
     about = f" of {plain(spec['revision'])} to {plain(spec['on'])}" if spec else ""
     return f"{event['at']}  {plain(who)}  {what} {event['rollout']}{about}" + (f"  ({plain(why)})" if why else "")
 

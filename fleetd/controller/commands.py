@@ -83,7 +83,16 @@ class RollBackHosts:
     reason: str = ""
 
 
-Command = SubmitRollout | AbortRollout | RollBackRollout | RollBackHosts
+@dataclass(frozen=True, slots=True)
+class ClearHost:
+    """A person looked: a lost or stranded host is gone, or in order, and nothing waits for it any longer."""
+
+    host: str
+    requested_by: str
+    reason: str = ""
+
+
+Command = SubmitRollout | AbortRollout | RollBackRollout | RollBackHosts | ClearHost
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from fleetd.controller.commands import (
     AbortRollout,
     Accepted,
+    ClearHost,
     Command,
     Document,
     Figures,
@@ -31,7 +32,7 @@ from fleetd.model.store_path import StorePath
 from fleetd.ports import Builder, Clock, FleetSource, Store
 from fleetd.rollout.documents import instant, record_document
 from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec
-from fleetd.rollout.states import Committed, LiveState, shown
+from fleetd.rollout.states import Committed, LiveState, Lost, shown
 
 PLAN_TIMEOUT_S = 1800.0
 OBSERVE_TIMEOUT_S = 20.0
@@ -108,7 +109,7 @@ class Intake:
                 if isinstance(command, SubmitRollout):
                     return await self._controller.submit(await self._spec(command))
                 return await self._controller.submit(await self._rollback_spec(command))
-            case AbortRollout() | RollBackRollout():
+            case AbortRollout() | RollBackRollout() | ClearHost():
                 return await self._controller.submit(command)
 
     async def repeat(self, key: RequestKey) -> Accepted | None:
@@ -289,9 +290,15 @@ class Intake:
             "drifted": drifted,
             "needs_reboot": facts.needs_reboot if facts else None,
             "observed_at": instant(at),
-            "blocked_by": [],
+            "blocked_by": [_needs_a_person(name, reason) for reason in self._troubles(name) if reason],
             **record_document(record),
         }
+
+    def _troubles(self, name: str) -> list[str]:
+        """Return why nothing is started on a host until a person clears it."""
+        rollouts = self._controller.world.rollouts.values()
+        lost = [state.reason for r in rollouts if isinstance(state := r.hosts.get(name), Lost)]
+        return [self._controller.world.record(name).stranded, *lost]
 
     async def changed(self, after: int, timeout_s: float) -> bool:
         """Wait until a record with a larger number is on disk; False when the time is up before."""
@@ -314,3 +321,8 @@ class Intake:
     def problems(self) -> Sequence[str]:
         """Return why the controller is not ready."""
         return [] if self._controller.started else ["the journal is being read"]
+
+
+def _needs_a_person(host: str, reason: str) -> Document:
+    todo = f"fleetctl clear {host}"
+    return {"reason": "needs-operator", "text": reason, "until": None, "type": todo, "hosts": [host], "count": 1}

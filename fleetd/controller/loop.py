@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from fleetd.controller.commands import AbortRollout, Accepted, RequestKey, RollBackRollout
+from fleetd.controller.commands import AbortRollout, Accepted, ClearHost, RequestKey, RollBackRollout
 from fleetd.errors import FleetdError, JournalError, NotFoundError, OverloadedError, RefusedError, UsageError
 from fleetd.executor.executor import Executor, Job, Outcome
 from fleetd.ports import Clock, Journal, ReadModels, Record
@@ -23,7 +23,7 @@ from fleetd.rollout.observations import Extended, Inspected, LockEnded, Probed, 
 from fleetd.rollout.planner import plan
 from fleetd.rollout.roots import wanted_roots
 from fleetd.rollout.spec import RolloutSpec
-from fleetd.rollout.states import Pending
+from fleetd.rollout.states import Lost, Pending, Stranded
 from fleetd.rollout.transitions import IllegalTransition
 from fleetd.rollout.world import World
 
@@ -34,7 +34,7 @@ RECORD_VERSION = 1
 LARGEST_SLEEP_S = 60.0
 """However far the next deadline is, the loop looks round once a minute."""
 
-Intake = RolloutSpec | AbortRollout | RollBackRollout | RequestKey
+Intake = RolloutSpec | AbortRollout | RollBackRollout | RequestKey | ClearHost
 
 
 @dataclass(slots=True)
@@ -202,16 +202,22 @@ class Controller:
                 return e.RolloutRequested(now, name, replace(command, id=name)), name, False
             case RequestKey():
                 return None, self._repeated(command), True
+            case ClearHost():
+                rollout = self._holder(command.host)
+                cleared = e.HostCleared(now, rollout, command.host, command.requested_by, command.reason)
+                return cleared, rollout, False
             case AbortRollout():
-                header = self._header(command.rollout)
+                header = self._known(command.rollout)
                 if header.aborted is not None:
                     return None, command.rollout, True
+                _refuse_final(header)
                 event: e.Event = e.AbortRequested(now, command.rollout, command.requested_by, command.reason)
                 return event, command.rollout, False
             case RollBackRollout():
-                header = self._header(command.rollout)
+                header = self._known(command.rollout)
                 if header.failing is not None and header.failing.whole:
                     return None, command.rollout, True
+                _refuse_final(header)
                 event = e.RollbackRequested(now, command.rollout, command.requested_by, command.reason)
                 return event, command.rollout, False
 
@@ -224,13 +230,18 @@ class Controller:
             raise UsageError(f"the key {key.name!r} belongs to {known}, which asked for something else")
         return known
 
-    def _header(self, rollout: str) -> Header:
+    def _known(self, rollout: str) -> Header:
         found = self.world.rollouts.get(rollout)
         if found is None:
             raise NotFoundError(f"there is no rollout {rollout!r}")
-        if found.header.phase.is_final:
-            raise RefusedError(f"{rollout} is {found.header.phase.value} already")
         return found.header
+
+    def _holder(self, host: str) -> str:
+        """Return the newest rollout in which a host is lost or stranded. Raises RefusedError when there is none."""
+        for name, rollout in reversed(self.world.rollouts.items()):
+            if isinstance(rollout.hosts.get(host), Lost | Stranded):
+                return name
+        raise RefusedError(f"{host} is neither lost nor stranded: nothing waits for it")
 
     async def _append(self, events: Sequence[e.Event]) -> None:
         first = self.world.seq - len(events) + 1
@@ -303,3 +314,8 @@ class Controller:
             case _:
                 pass
         self._executor.ask(question, self.world.rollouts[question.rollout].header.spec)
+
+
+def _refuse_final(header: Header) -> None:
+    if header.phase.is_final:
+        raise RefusedError(f"{header.spec.id} is {header.phase.value} already")

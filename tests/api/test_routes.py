@@ -11,6 +11,7 @@ import pytest
 from fleetd.api import problems
 from fleetd.controller.commands import (
     AbortRollout,
+    ClearHost,
     RequestKey,
     RollBackHosts,
     RollBackRollout,
@@ -58,6 +59,17 @@ async def test_the_verbs_become_commands(served: Served) -> None:
         RollBackRollout("r-9", "the deploy one", ""),
         RollBackHosts("the deploy one", None, "web1", "r-2", ""),
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_host_is_cleared_by_its_name_alone(served: Served) -> None:
+    place, body = "/v1/hosts/web1/clear", {"reason": "gone"}
+    status, document, _headers = await served.ask("POST", place, scope="deploy", json=body)
+    assert (status, document["name"]) == (202, "web1")
+    assert served.control.commands == [ClearHost("web1", "the deploy one", "gone")]
+    for odd in ("*", "web9"):
+        assert (await served.ask("POST", f"/v1/hosts/{odd}/clear"))[0] == 404
+    assert len(served.control.commands) == 1
 
 
 @pytest.mark.asyncio

@@ -137,10 +137,18 @@ def test_a_rollout_in_full() -> None:
 
 def test_what_somebody_asked_for_in_a_line() -> None:
     spec = {"kind": "deploy", "requested_by": "kim", "reason": "new\x1b kernel", "revision": "r", "on": "@web"}
-    event = {"at": "T", "kind": "RolloutRequested", "rollout": "r-1", "data": {"spec": spec}}
+    event = {"at": "T", "kind": "RolloutRequested", "rollout": "r-1", "host": "", "data": {"spec": spec}}
     assert audit_line(event) == "T  kim  deploy r-1 of r to @web  (new\N{REPLACEMENT CHARACTER} kernel)"
-    event = {"at": "T", "kind": "AbortRequested", "rollout": "r-1", "data": {"by": "kim", "reason": ""}}
+    event = {"at": "T", "kind": "AbortRequested", "rollout": "r-1", "host": "", "data": {"by": "kim", "reason": ""}}
     assert audit_line(event) == "T  kim  abort r-1"
+    event = {
+        "at": "T",
+        "kind": "HostCleared",
+        "rollout": "r-1",
+        "host": "web1",
+        "data": {"by": "kim", "reason": "gone"},
+    }
+    assert audit_line(event) == "T  kim  clear web1 in r-1  (gone)"
 
 
 def test_a_host_in_full() -> None:

@@ -6,89 +6,18 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from fleetd.clock import SystemClock
 from fleetd.controller.commands import Accepted, RequestKey, RollBackHosts, SubmitRollout, digest_of
 from fleetd.controller.intake import Intake
-from fleetd.controller.loop import Controller
 from fleetd.errors import ConfigError, UsageError
-from fleetd.journal.sqlite import FILE, SqliteJournal
-from fleetd.rollout.decision import Capacity
+from fleetd.journal.sqlite import FILE
 from fleetd.schema import answers
-from fleetd.sources.file import FleetFile
-from fleetd.sources.reader import FleetReader
-
-FLEET = f"""
-[hosts.web1]
-toplevel = "/nix/store/{"1" * 32}-nixos-system-web1-2"
-[hosts.web2]
-toplevel = "/nix/store/{"2" * 32}-nixos-system-web2-2"
-[policies.careful]
-max_parallel = 1
-"""
-
-
-class IdleExecutor:
-    """Has room for nothing, so that a rollout stays as it was accepted."""
-
-    report: Callable[[object], None]
-
-    def capacity(self) -> Capacity:
-        return Capacity()
-
-    def start(self, job: object) -> None:
-        """Do nothing."""
-
-    def ask(self, question: object, spec: object) -> None:
-        """Do nothing."""
-
-    def keep_roots(self, wanted: object) -> None:
-        """Do nothing."""
-
-
-class AnyStore:
-    """Believes every toplevel."""
-
-    async def check_toplevel(self, toplevel: object, host: object) -> None:
-        """Say nothing."""
-
-
-@asynccontextmanager
-async def controlling(directory: Path) -> AsyncIterator[Intake]:
-    """Run a real controller over a real journal; leaving is a restart."""
-    clock, journal = SystemClock(), SqliteJournal(directory)
-    controller = Controller(clock=clock, journal=journal, executor=cast(Any, IdleExecutor()))
-    intake = Intake(
-        controller=controller,
-        source=FleetReader(FleetFile(directory / "fleet.toml"), contact_s=60, keep=directory / "fleet.json"),
-        builder=cast(Any, None),
-        store=cast(Any, AnyStore()),
-        on_host=cast(Any, None),
-        clock=clock,
-        contact_s=60,
-    )
-    await controller.start()
-    with contextlib.suppress(ConfigError):
-        await intake.start()
-    task = asyncio.create_task(controller.run())
-    try:
-        yield intake
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        await journal.close()
-
-
-def delivery(body: str = "one", key: str = "hook:ci:d-1", policy: str = "careful") -> SubmitRollout:
-    digest = digest_of("test", {"body": body})
-    return SubmitRollout(requested_by="hook ci", key=RequestKey(key, digest), on="web1", policy=policy)
+from tests.controller.rig import FLEET, controlling, delivery
 
 
 def change_nothing(_file: Path) -> None:
