@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from fleetd.errors import OutcomeUnknown, PushError, ToplevelError, UsageError
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.ports import ByteChannel, HostLink, HostPort, PathInfo, PushReport, Store
+from fleetd.push.archives import Archive, SharedArchives
 from fleetd.push.refusal import refusal
 from fleetd.push.serve import ServerEnded
-from fleetd.push.transfer import Archive, Progress, PushSettings, Transfer
+from fleetd.push.stripes import StripedChannel
+from fleetd.push.transfer import Progress, PushSettings, Transfer
 
 Sign = Callable[[PathInfo], PathInfo]
 """Returns a path's metadata with a signature more; ``nix.signing.NixSigner.signed``."""
@@ -52,7 +54,7 @@ class ServePusher:
     ) -> None:
         self._hosts = hosts
         self._store = store
-        self._archive = archive
+        self._archives = SharedArchives(archive)
         self._sign = sign or (lambda info: info)
         self._settings = settings or PushSettings()
         self._live_roots = live_roots
@@ -101,7 +103,7 @@ class ServePusher:
             total = sum(info.nar_size for info in missing)
             progress(0, total)
             if missing:
-                await transfer.send([self._sign(info) for info in missing], self._archive, progress)
+                await self._send(host.name, link, transfer, [self._sign(info) for info in missing], progress)
             # Rooted, and seen to be valid, before the server ends and lets go of its temporary roots.
             await self._root(host.name, link, toplevel, root)
             if left := await transfer.missing(closure):
@@ -111,6 +113,24 @@ class ServePusher:
         finally:
             await channel.close()
         return PushReport(len(missing), total)
+
+    async def _send(
+        self, host: str, link: HostLink, asked: Transfer, infos: Sequence[PathInfo], progress: Progress
+    ) -> None:
+        """Send over the server that was asked, or, to a far host, over one that is fed by several channels."""
+        with self._archives.in_use():
+            total, settings = sum(info.nar_size for info in infos), self._settings
+            if total < settings.striped_bytes or await asked.round_trip_s() < settings.far_s:
+                await asked.send(infos, self._archives, progress)
+                return
+            # The first server stays: it keeps the whole closure from being collected.
+            channel = await StripedChannel.open(link, settings.server)
+            try:
+                await Transfer(host, channel, settings, self._slots).send(infos, self._archives, progress, last=True)
+            except (ServerEnded, OutcomeUnknown) as error:
+                raise await self._last_words(host, channel) from error
+            finally:
+                await channel.close()
 
     async def _keep(self, host: Host, toplevel: StorePath, root: str, absent: ToplevelError) -> PushReport:
         """Root what only the host has, such as the system from before fleetd came. Raises ``absent`` if it has not."""

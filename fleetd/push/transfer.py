@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fleetd.errors import PushError
 from fleetd.model.store_path import StorePath
 from fleetd.ports import ByteChannel, PathInfo
+from fleetd.push.archives import SharedArchives
 from fleetd.push.serve import Reader, add_to_store, hello, query_valid_paths
-
-Archive = Callable[[str], Iterator[bytes]]
-"""Yields a path's archive in pieces of 128 KiB at most; ``nix.nar.dump``, given by the composition root.
-
-It raises OSError for what cannot be read.
-"""
 
 Progress = Callable[[int, int], None]
 """Takes bytes sent and bytes in all."""
 
 TICK_S = 1.0
+PINGS = 3
 T = TypeVar("T")
 
 
@@ -44,6 +39,12 @@ class PushSettings:
 
     write_bytes: int = 128 * 1024
     """Small paths are gathered into writes of this size; at most twice as much is written at once."""
+
+    far_s: float = 0.01
+    """A host with a longer round trip is far: one channel's 2 MiB for each would be less than 200 MB/s."""
+
+    striped_bytes: int = 4 * 1024 * 1024
+    """What is less than this is sent before stripes were set up, however far the host is."""
 
     in_flight_bytes: int = 64 * 1024 * 1024
     """Written and not yet taken, over all hosts; each host holds one write of it."""
@@ -82,28 +83,41 @@ class Transfer:
         valid = await (asking if substitute else self._watched(asking, "it does not say which paths it has"))
         return [path for path in paths if path not in valid]
 
+    async def round_trip_s(self) -> float:
+        """Return how long a question takes that the server answers at once; the best of a few, far ones sooner."""
+        loop, best_s = asyncio.get_running_loop(), float("inf")
+        for _ in range(PINGS):
+            begun = loop.time()
+            await self.invalid([])
+            best_s = min(best_s, loop.time() - begun)
+            if best_s < self._settings.far_s or best_s > 2 * self._settings.far_s:
+                break
+        return best_s
+
     async def _ask(self, asked: Sequence[StorePath], substitute: bool) -> set[str]:
         question = query_valid_paths(asked, lock=True, substitute=substitute)
         self._channel.write(question if self._greeted else hello() + question)
         await self._channel.drain()
-        if not self._greeted:
-            await self._reader.handshake()
-            self._greeted = True
+        await self._greet()
         valid = await self._reader.texts(limit=len(asked))
         if not valid <= set(asked):
             raise self._reader.garbled("names paths as valid that it was not asked about")
         return valid
 
-    async def send(self, infos: Sequence[PathInfo], archive: Archive, progress: Progress) -> None:
+    async def send(
+        self, infos: Sequence[PathInfo], archives: SharedArchives, progress: Progress, *, last: bool = False
+    ) -> None:
         """Stream paths, references first, without waiting for one before the next.
 
-        Returns when each was acknowledged. Raises PushError, ServerEnded, OutcomeUnknown.
+        Returns when each was acknowledged. With ``last`` the server's input ends behind them, so that a channel that
+        gathers lets go of what it holds. Raises PushError, ServerEnded, OutcomeUnknown.
         """
         self._begun_paths = 0
         acked = 0
 
         async def acks() -> None:
             nonlocal acked
+            await self._greet()
             for info in infos:
                 if await self._reader.integer() != 1 or acked >= self._begun_paths:
                     raise self._reader.garbled(f"gives a wrong answer where it should acknowledge {info.path}")
@@ -111,7 +125,7 @@ class Transfer:
 
         async def both() -> None:
             tasks = [
-                asyncio.create_task(self._stream(infos, archive, progress), name=f"push/{self._host}/send"),
+                asyncio.create_task(self._stream(infos, archives, progress, last), name=f"push/{self._host}/send"),
                 asyncio.create_task(acks(), name=f"push/{self._host}/acks"),
             ]
             try:
@@ -142,17 +156,28 @@ class Transfer:
         finally:
             await _end([task])
 
-    async def _stream(self, infos: Sequence[PathInfo], archive: Archive, progress: Progress) -> None:
+    async def _greet(self) -> None:
+        if not self._greeted:
+            await self._reader.handshake()
+            self._greeted = True
+
+    async def _stream(
+        self, infos: Sequence[PathInfo], archives: SharedArchives, progress: Progress, last: bool
+    ) -> None:
         total = sum(info.nar_size for info in infos)
         sent = 0
+        if not self._greeted:
+            await self._put(hello())
         for info in infos:
             self._begun_paths += 1
             await self._put(add_to_store(info))
-            for piece in verified(info, archive):
+            async for piece in archives.pieces(info):
                 await self._put(piece)
                 sent += len(piece)
                 progress(sent, total)
         await self._flush()
+        if last:
+            self._channel.write_eof()
 
     async def _put(self, data: bytes) -> None:
         """Gather; a write per small path would be a packet per small path."""
@@ -170,30 +195,6 @@ class Transfer:
         self._moved()
         # A channel that takes everything at once would otherwise never let another host have a turn.
         await asyncio.sleep(0)
-
-
-def verified(info: PathInfo, archive: Archive) -> Iterator[bytes]:
-    """Yield a path's archive; its last piece only once the whole has the recorded size and hash.
-
-    So what is corrupt here never becomes valid elsewhere: without its last bytes the host cannot register it.
-    Raises PushError that names the path.
-    """
-    digest, size, held = hashlib.sha256(), 0, b""
-    try:
-        for piece in archive(info.path):
-            if held:
-                yield held
-            digest.update(piece)
-            size += len(piece)
-            held = piece
-            if size > info.nar_size:
-                break
-    except OSError as error:
-        raise PushError("hash-mismatch", f"{info.path} on the control node cannot be read: {error}") from error
-    if size != info.nar_size or digest.digest() != info.nar_hash:
-        text = f"{info.path} on the control node is not what its store says it is, and was not sent"
-        raise PushError("hash-mismatch", f"{text} (repair it with: nix-store --repair-path {info.path})")
-    yield held
 
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
