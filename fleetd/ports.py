@@ -65,6 +65,10 @@ class ByteChannel(Protocol):
 class HostLink(Protocol):
     """An authenticated connection to one host: what ``push`` and ``probes`` see of ssh."""
 
+    def round_trip_s(self) -> float | None:
+        """Return the shortest round trip to the host that was seen; None where that cannot be known."""
+        ...
+
     async def open(self, argv: Sequence[str], *, privileged: bool = False) -> ByteChannel:
         """Start a command; ``privileged`` runs it through the host's privilege command."""
         ...

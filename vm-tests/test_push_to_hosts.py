@@ -26,7 +26,8 @@ from fleetd.nix.path_info import ordered, parse_path_infos
 from fleetd.nix.signing import NixSigner
 from fleetd.nix.store import NixStore
 from fleetd.ports import PushReport
-from fleetd.push.pusher import ServePusher, Sign
+from fleetd.push.archives import Sign
+from fleetd.push.pusher import ServePusher
 from fleetd.push.transfer import PushSettings
 from tests.nix.private_store import PrivateStore, temporary_directory, text_file
 

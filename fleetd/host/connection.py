@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import shlex
+import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import asyncssh
+from asyncssh.constants import MSG_IGNORE
 
 from fleetd.errors import HostIdentityError, LoginRefused, OutcomeUnknown, Unreachable
 from fleetd.host.channel import CLOSE_TIMEOUT_S, LINK_ERRORS, CommandChannel, TcpChannel
@@ -16,6 +21,9 @@ from fleetd.ports import ByteChannel
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
 """AES-GCM first: 640 MB/s against 285 MB/s of chacha20 with AES-NI (measured on asyncssh 2.24)."""
+
+TCP_INFO_BYTES = 152
+"""Up to and with ``tcpi_min_rtt``, microseconds, of ``struct tcp_info`` (linux/tcp.h; Linux 4.6 and newer)."""
 
 KEEPALIVE_S = 15.0
 KEEPALIVE_COUNT = 3
@@ -77,6 +85,20 @@ class SshLink:
     def is_alive(self) -> bool:
         """Whether the connection is not known to be closed."""
         return not self._connection.is_closed()
+
+    def round_trip_s(self) -> float | None:
+        """Return the kernel's shortest round trip; None through a jump host, or a tunnel or proxy on this machine."""
+        tcp = self._connection.get_extra_info("socket")
+        if self._host.jump is not None or tcp is None:
+            return None
+        try:
+            address = ipaddress.ip_address(tcp.getpeername()[0])
+            info = tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+        except (OSError, ValueError):
+            return None
+        if address.is_loopback or len(info) < TCP_INFO_BYTES:
+            return None
+        return int.from_bytes(info[-4:], sys.byteorder) / 1e6
 
     @property
     def raw(self) -> asyncssh.SSHClientConnection:
@@ -204,7 +226,23 @@ async def _connect_one(
         )
     except asyncssh.HostKeyNotVerifiable as error:
         raise HostIdentityError(_identity_text(host, address, client.shown)) from error
+    _leave_out_ignored(connection)
     return connection
+
+
+def _leave_out_ignored(connection: asyncssh.SSHClientConnection) -> None:
+    """Send no empty packet before each packet.
+
+    asyncssh does, against an attack on CBC ciphers (RFC 4251, 9.3.1), and none of CIPHERS is one. Each costs as much
+    as a packet with data: a tenth to a quarter of the controller's CPU in a copy, when measured on asyncssh 2.24.
+    """
+    send = connection.send_packet
+
+    def send_packet(pkttype: int, *args: bytes, handler: Any = None) -> None:
+        if pkttype != MSG_IGNORE:
+            send(pkttype, *args, handler=handler)
+
+    connection.send_packet = send_packet  # type: ignore[method-assign]  # there is no setting for it
 
 
 def _identity_text(host: Host, address: str, shown: asyncssh.SSHKey | None) -> str:

@@ -35,10 +35,19 @@ class NixStore:
         self._env = dict(env or {})
         self._kept = KeptRoots(roots, self._env)
         self._real_root = real_root
+        # Many hosts may ask for one toplevel at once: the first reads it.
+        self._reading: dict[StorePath, asyncio.Lock] = {}
         self._closures: dict[StorePath, tuple[PathInfo, ...]] = {}
 
     async def closure(self, toplevel: StorePath) -> tuple[PathInfo, ...]:
         """Return the closure, references first. Raises ToplevelError."""
+        async with self._reading.setdefault(toplevel, asyncio.Lock()):
+            try:
+                return await self._closure(toplevel)
+            finally:
+                self._reading.pop(toplevel, None)
+
+    async def _closure(self, toplevel: StorePath) -> tuple[PathInfo, ...]:
         kept = self._closures.get(toplevel)
         # What was collected meanwhile is not in the store, whatever we remember of it.
         if kept is not None and await asyncio.to_thread(os.path.lexists, self._real(toplevel)):

@@ -14,12 +14,16 @@ from contextlib import contextmanager
 
 from fleetd.errors import PushError
 from fleetd.ports import PathInfo
+from fleetd.push.serve import add_to_store
 
 Archive = Callable[[str], Iterator[bytes]]
 """Yields a path's archive in pieces of 128 KiB at most; ``nix.nar.dump``, given by the composition root.
 
 It raises OSError for what cannot be read.
 """
+
+Sign = Callable[[PathInfo], PathInfo]
+"""Returns a path's metadata with a signature more; ``nix.signing.NixSigner.signed``."""
 
 HELD_BYTES = 32 * 1024 * 1024
 """Hosts that began together drift apart by their channels' windows, 2 MiB each, and by what their disks do."""
@@ -31,10 +35,13 @@ TURN_BYTES = 8 * 1024 * 1024
 class SharedArchives:
     """The archives that are being sent, each read once."""
 
-    def __init__(self, archive: Archive, held_bytes: int = HELD_BYTES) -> None:
+    def __init__(self, archive: Archive, sign: Sign, held_bytes: int = HELD_BYTES) -> None:
         self._archive = archive
+        self._sign = sign
+        self._heads: dict[str, bytes] = {}
         self._limit = held_bytes
-        self._held = 0
+        self.held_bytes = 0
+        """How much is in memory just now."""
         self._readings: OrderedDict[str, _Reading] = OrderedDict()
         self._users = 0
         self.read_bytes = 0
@@ -50,7 +57,15 @@ class SharedArchives:
             self._users -= 1
             if not self._users:
                 self._readings.clear()
-                self._held = 0
+                self._heads.clear()
+                self.held_bytes = 0
+
+    def head(self, info: PathInfo) -> bytes:
+        """Return what comes before a path's archive; signed and encoded once, as for a thousand hosts."""
+        found = self._heads.get(info.path)
+        if found is None:
+            found = self._heads[info.path] = add_to_store(self._sign(info))
+        return found
 
     async def pieces(self, info: PathInfo) -> AsyncIterator[bytes]:
         """Yield a path's archive; its last piece only once the whole has the recorded size and hash.
@@ -92,25 +107,25 @@ class SharedArchives:
             reading.is_read = True
             return None
         reading.pieces.append(piece)
-        self._held += len(piece)
+        self.held_bytes += len(piece)
         self.read_bytes += len(piece)
         self._make_room(info.path)
         return piece
 
     def _make_room(self, current: str) -> None:
         """Let go of what was used least lately; when nothing else is left, of the beginning of what is being read."""
-        while self._held > self._limit:
+        while self.held_bytes > self._limit:
             oldest = next(iter(self._readings))
             if oldest != current:
                 self._forget(oldest)
                 continue
             reading = self._readings[current]
-            self._held -= len(reading.pieces.pop(0))
+            self.held_bytes -= len(reading.pieces.pop(0))
             reading.dropped += 1
 
     def _forget(self, path: str) -> None:
         reading = self._readings.pop(path)
-        self._held -= sum(len(piece) for piece in reading.pieces)
+        self.held_bytes -= sum(len(piece) for piece in reading.pieces)
 
     async def _alone(self, info: PathInfo, index: int) -> AsyncIterator[bytes]:
         """Yield the pieces from an index on, read for one host only."""
@@ -147,13 +162,13 @@ def verified(info: PathInfo, archive: Archive) -> Iterator[bytes]:
     digest, size, held = hashlib.sha256(), 0, b""
     try:
         for piece in archive(info.path):
-            if held:
-                yield held
             digest.update(piece)
             size += len(piece)
-            held = piece
             if size > info.nar_size:
                 break
+            if held:
+                yield held
+            held = piece
     except OSError as error:
         raise PushError("hash-mismatch", f"{info.path} on the control node cannot be read: {error}") from error
     if size != info.nar_size or digest.digest() != info.nar_hash:

@@ -10,14 +10,11 @@ from fleetd.errors import OutcomeUnknown, PushError, ToplevelError, UsageError
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.ports import ByteChannel, HostLink, HostPort, PathInfo, PushReport, Store
-from fleetd.push.archives import Archive, SharedArchives
+from fleetd.push.archives import Archive, SharedArchives, Sign
 from fleetd.push.refusal import refusal
 from fleetd.push.serve import ServerEnded
 from fleetd.push.stripes import StripedChannel
 from fleetd.push.transfer import Progress, PushSettings, Transfer
-
-Sign = Callable[[PathInfo], PathInfo]
-"""Returns a path's metadata with a signature more; ``nix.signing.NixSigner.signed``."""
 
 ROOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 
@@ -54,13 +51,17 @@ class ServePusher:
     ) -> None:
         self._hosts = hosts
         self._store = store
-        self._archives = SharedArchives(archive)
-        self._sign = sign or (lambda info: info)
+        self._archives = SharedArchives(archive, sign or (lambda info: info))
         self._settings = settings or PushSettings()
         self._live_roots = live_roots
         self._slots = asyncio.Semaphore(max(1, self._settings.in_flight_bytes // (2 * self._settings.write_bytes)))
         # Two transfers to one host would wait for each other's path locks. One small lock for each host of the fleet.
         self._locks: dict[str, asyncio.Lock] = {}
+
+    @property
+    def read_bytes(self) -> int:
+        """How much was read from the store for all pushes so far."""
+        return self._archives.read_bytes
 
     async def push(
         self, host: Host, toplevel: StorePath, *, root: str, progress: Progress, timeout_s: float
@@ -73,11 +74,16 @@ class ServePusher:
             raise UsageError(f"{root!r} cannot be the name of a root (letters, digits, '.', '_', '-')")
         try:
             async with asyncio.timeout(timeout_s) as limit, self._locks.setdefault(host.name, asyncio.Lock()):
+                # The metadata is read while the connection is made.
+                reading = asyncio.ensure_future(self._store.closure(toplevel))
                 try:
-                    closure = await self._store.closure(toplevel)
+                    link = await self._hosts.link(host, timeout_s=self._settings.link_timeout_s)
+                    closure = await reading
                 except ToplevelError as error:
-                    return await self._keep(host, toplevel, root, error)
-                link = await self._hosts.link(host, timeout_s=self._settings.link_timeout_s)
+                    return await self._keep(host, link, toplevel, root, error)
+                finally:
+                    reading.cancel()
+                    await asyncio.gather(reading, return_exceptions=True)
                 return await self._push(host, link, toplevel, closure, root, progress)
         except TimeoutError as error:
             if not limit.expired():
@@ -103,11 +109,11 @@ class ServePusher:
             total = sum(info.nar_size for info in missing)
             progress(0, total)
             if missing:
-                await self._send(host.name, link, transfer, [self._sign(info) for info in missing], progress)
+                await self._send(host.name, link, transfer, missing, progress)
             # Rooted, and seen to be valid, before the server ends and lets go of its temporary roots.
             await self._root(host.name, link, toplevel, root)
-            if left := await transfer.missing(closure):
-                raise PushError("lost", f"{host.name}: {left[0].path} is not valid there after the copy")
+            if left := await transfer.invalid([info.path for info in closure], lock=False):
+                raise PushError("lost", f"{host.name}: {left[0]} is not valid there after the copy")
         except (ServerEnded, OutcomeUnknown) as error:
             raise await self._last_words(host.name, channel) from error
         finally:
@@ -120,7 +126,7 @@ class ServePusher:
         """Send over the server that was asked, or, to a far host, over one that is fed by several channels."""
         with self._archives.in_use():
             total, settings = sum(info.nar_size for info in infos), self._settings
-            if total < settings.striped_bytes or await asked.round_trip_s() < settings.far_s:
+            if total < settings.striped_bytes or not await self._is_far(link, asked):
                 await asked.send(infos, self._archives, progress)
                 return
             # The first server stays: it keeps the whole closure from being collected.
@@ -132,16 +138,21 @@ class ServePusher:
             finally:
                 await channel.close()
 
-    async def _keep(self, host: Host, toplevel: StorePath, root: str, absent: ToplevelError) -> PushReport:
+    async def _is_far(self, link: HostLink, asked: Transfer) -> bool:
+        known_s = link.round_trip_s()
+        return (await asked.round_trip_s() if known_s is None else known_s) >= self._settings.far_s
+
+    async def _keep(
+        self, host: Host, link: HostLink, toplevel: StorePath, root: str, absent: ToplevelError
+    ) -> PushReport:
         """Root what only the host has, such as the system from before fleetd came. Raises ``absent`` if it has not."""
-        link = await self._hosts.link(host, timeout_s=self._settings.link_timeout_s)
         channel = await link.open(self._settings.server)
         try:
             transfer = Transfer(host.name, channel, self._settings, self._slots)
             if await transfer.invalid([toplevel]):
                 raise absent
             await self._root(host.name, link, toplevel, root)
-            if await transfer.invalid([toplevel]):
+            if await transfer.invalid([toplevel], lock=False):
                 raise absent
         except (ServerEnded, OutcomeUnknown) as error:
             raise await self._last_words(host.name, channel) from error

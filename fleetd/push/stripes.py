@@ -1,8 +1,9 @@
 """One stream over several ssh channels, for hosts that are far away.
 
 A channel carries 2 MiB per round trip, whatever the line could carry. So the stream is dealt out in stripes, each with
-its length before it, to several channels in turn, and put together again on the host, by a shell and its fifos. (To
-divide the paths among several servers loses: one would wait for what another has not yet registered.)
+its length before it and a mark behind it, to several channels in turn, and put together again on the host, by a shell
+and its fifos. A stripe without its mark was cut, and nothing is joined behind it. (To divide the paths among several
+servers loses: one would wait for what another has not yet registered.)
 """
 
 from __future__ import annotations
@@ -20,21 +21,29 @@ STRIPE_BYTES = 1024 * 1024
 """Half a channel's window: the next stripe is on its way while the host still takes the last one."""
 
 # Nothing in it blocks for ever: a lost connection ends each `cat`, that ends what reads from it, and so on to the
-# server. Only a fifo whose `cat` never came would hold it up: the end of stdin opens it, for a moment.
+# server; a server that ends takes the rest with it. Only a fifo whose `cat` never came would hold it up: the end of
+# stdin opens all, for a second.
 REJOIN = r"""set -u; umask 077; place=$1; count=$2; shift 2
 mkdir "$place" || exit 1
-trap 'rm -rf "$place"' EXIT
+watch='' loop=''
+trap 'kill $watch $loop 2>/dev/null; rm -rf "$place"' EXIT
 mkfifo "$place/joined" || exit 1
 i=0; while [ $i -lt $count ]; do mkfifo "$place/$i" || exit 1; i=$((i+1)); done
 exec 9<&0
 {
   while read -r _ <&9; do :; done
-  i=0; while [ $i -lt $count ]; do : <>"$place/$i"; i=$((i+1)); done
+  i=0; while [ $i -lt $count ]; do eval "exec $((i+3))<>\"\$place/$i\"" || exit; i=$((i+1)); done; sleep 1
 } >/dev/null 2>&1 &
+watch=$!
 {
   i=0; while [ $i -lt $count ]; do eval "exec $((i+3))<\"\$place/$i\""; i=$((i+1)); done
-  i=0; while read -r size <&$((i+3)); do head -c "$size" <&$((i+3)) || break; i=$(((i+1) % count)); done
+  i=0
+  while read -r size <&$((i+3)); do
+    head -c "$size" <&$((i+3)) && read -r end <&$((i+3)) && [ "$end" = . ] || break
+    i=$(((i+1) % count))
+  done
 } >"$place/joined" 2>/dev/null 9<&- &
+loop=$!
 "$@" <"$place/joined" 9<&-
 """
 """Directory, number of stripes, and the command that reads the joined stream."""
@@ -96,7 +105,7 @@ class StripedChannel:
     def _send(self, stripe: bytes) -> None:
         channel = self._stripes[self._turn]
         self._turn = (self._turn + 1) % len(self._stripes)
-        channel.write(b"%d\n" % len(stripe) + stripe)
+        channel.write(b"%d\n%b.\n" % (len(stripe), stripe))
 
     def write_eof(self) -> None:
         """Send what is left, and end the input of the command."""

@@ -11,13 +11,15 @@ from fleetd.errors import PushError
 from fleetd.model.store_path import StorePath
 from fleetd.ports import ByteChannel, PathInfo
 from fleetd.push.archives import SharedArchives
-from fleetd.push.serve import Reader, add_to_store, hello, query_valid_paths
+from fleetd.push.serve import Reader, hello, query_valid_paths
 
 Progress = Callable[[int, int], None]
 """Takes bytes sent and bytes in all."""
 
 TICK_S = 1.0
 PINGS = 3
+"""A host that is near and busy answers one of them soon."""
+
 T = TypeVar("T")
 
 
@@ -77,25 +79,30 @@ class Transfer:
         invalid = frozenset(await self.invalid([info.path for info in closure], substitute=substitute))
         return tuple(info for info in closure if info.path in invalid)
 
-    async def invalid(self, paths: Sequence[StorePath], *, substitute: bool = False) -> list[StorePath]:
-        """Return which of these paths the host lacks, in their order; see ``missing``."""
-        asking = self._ask(paths, substitute)
+    async def invalid(
+        self, paths: Sequence[StorePath], *, lock: bool = True, substitute: bool = False
+    ) -> list[StorePath]:
+        """Return which of these paths the host lacks, in their order; see ``missing``.
+
+        ``lock`` keeps them from being collected from now on; once was enough.
+        """
+        asking = self._ask(paths, lock, substitute)
         valid = await (asking if substitute else self._watched(asking, "it does not say which paths it has"))
         return [path for path in paths if path not in valid]
 
     async def round_trip_s(self) -> float:
-        """Return how long a question takes that the server answers at once; the best of a few, far ones sooner."""
+        """Return how long a question takes that the server answers at once; the best of a few."""
         loop, best_s = asyncio.get_running_loop(), float("inf")
         for _ in range(PINGS):
             begun = loop.time()
             await self.invalid([])
             best_s = min(best_s, loop.time() - begun)
-            if best_s < self._settings.far_s or best_s > 2 * self._settings.far_s:
+            if best_s < self._settings.far_s:
                 break
         return best_s
 
-    async def _ask(self, asked: Sequence[StorePath], substitute: bool) -> set[str]:
-        question = query_valid_paths(asked, lock=True, substitute=substitute)
+    async def _ask(self, asked: Sequence[StorePath], lock: bool, substitute: bool) -> set[str]:
+        question = query_valid_paths(asked, lock=lock, substitute=substitute)
         self._channel.write(question if self._greeted else hello() + question)
         await self._channel.drain()
         await self._greet()
@@ -170,7 +177,7 @@ class Transfer:
             await self._put(hello())
         for info in infos:
             self._begun_paths += 1
-            await self._put(add_to_store(info))
+            await self._put(archives.head(info))
             async for piece in archives.pieces(info):
                 await self._put(piece)
                 sent += len(piece)

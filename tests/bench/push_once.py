@@ -64,7 +64,13 @@ async def main(order: Order) -> dict[str, float]:
     taken_s, cpu_s = time.monotonic() - begun, _cpu_s() - before
     await links.close()
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"wall_s": taken_s, "cpu_s": cpu_s, "peak_mb": peak_kib * 1024 / 1e6, "bytes": sent}
+    return {
+        "wall_s": taken_s,
+        "cpu_s": cpu_s,
+        "peak_mb": peak_kib * 1024 / 1e6,
+        "bytes": sent,
+        "read": pusher.read_bytes,
+    }
 
 
 def _cpu_s() -> float:

@@ -119,6 +119,8 @@ class Rig:
             raise RuntimeError(f"the push failed: {done.stderr[-3000:]}")
         self._check(hosts, place, toplevel)
         took = json.loads(done.stdout)
+        if os.environ.get("FLEETD_BENCH_VERBOSE"):
+            print(took, file=sys.stderr)
         return Taken(took["wall_s"], took["cpu_s"], self._hosts_cpu(hosts) - hosts_before, took["peak_mb"])
 
     def _check(self, hosts: Sequence[LabHost], place: str, toplevel: StorePath) -> None:

@@ -175,10 +175,14 @@ class FakeHosts:
         """Given out for the next commands instead of a child."""
         self.opened: list[tuple[tuple[str, ...], bool]] = []
         self.channels: list[ByteChannel] = []
+        self.round_trip: float | None = 0.0
 
     async def link(self, host: Host, *, timeout_s: float, fresh: bool = False) -> FakeHosts:
         del host, timeout_s, fresh
         return self
+
+    def round_trip_s(self) -> float | None:
+        return self.round_trip
 
     async def open(self, argv: Sequence[str], *, privileged: bool = False) -> ByteChannel:
         self.opened.append((tuple(argv), privileged))

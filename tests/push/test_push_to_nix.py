@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.nix.nar import dump
 from fleetd.nix.store import NixStore
-from fleetd.ports import PushReport
+from fleetd.ports import ByteChannel, PushReport
 from fleetd.push.pusher import ServePusher
 from fleetd.push.serve import add_to_store, hello
+from fleetd.push.stripes import STRIPES
 from fleetd.push.transfer import PushSettings
 from tests.nix.private_store import PrivateStore, temporary_directory, text_file
 from tests.push.channel import FakeHosts, SubprocessChannel
@@ -163,6 +165,51 @@ async def test_what_only_the_host_has_is_rooted_there(rig: Rig) -> None:
     with pytest.raises(ToplevelError, match="is not in the store"):
         await rig.push(nowhere)
     assert (rig.roots / ROOT).readlink() == Path(toplevel)
+
+
+@pytest.mark.asyncio
+async def test_a_far_host_gets_the_same_over_several_channels(rig: Rig) -> None:
+    rig.hosts.round_trip = 0.05
+    rig.settings = replace(rig.settings, striped_bytes=0)
+    rig.pusher = ServePusher(rig.hosts, rig.store, rig.archive, None, rig.settings)
+    toplevel = closure(rig.control)
+    assert (await rig.push(toplevel)).paths == 5
+    assert sum(argv[0] == "sh" and "cat >" in argv[2] for argv, _privileged in rig.hosts.opened) == STRIPES
+    rig.host.verify(*(info.path for info in await rig.store.closure(toplevel)))
+    assert rig.host.info(toplevel) == rig.control.info(toplevel)
+    assert await rig.push(toplevel) == PushReport(0, 0)
+
+
+@pytest.mark.asyncio
+async def test_a_host_behind_a_proxy_is_asked_how_far_it_is(rig: Rig) -> None:
+    rig.hosts.round_trip = None
+    rig.settings = replace(rig.settings, striped_bytes=0, far_s=0.0)
+    rig.pusher = ServePusher(rig.hosts, rig.store, rig.archive, None, rig.settings)
+    assert (await rig.push(closure(rig.control))).paths == 5
+    assert len(rig.hosts.opened) == 2 + 1 + STRIPES
+    rig.settings = replace(rig.settings, far_s=60.0)
+    rig.pusher = ServePusher(rig.hosts, rig.store, rig.archive, None, rig.settings)
+    rig.hosts.opened.clear()
+    assert (await rig.push(closure(rig.control, "nixos-system-web1-2"))).paths == 1
+    assert len(rig.hosts.opened) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_far_host_that_refuses_says_why(rig: Rig) -> None:
+    rig.hosts.round_trip = 0.05
+    rig.settings = replace(rig.settings, striped_bytes=0)
+    rig.pusher = ServePusher(rig.hosts, rig.store, rig.archive, None, rig.settings)
+    plain = rig.hosts.open
+
+    async def full(argv: list[str], *, privileged: bool = False) -> ByteChannel:
+        if "mkdir" in argv[2] and argv[2].startswith("set -u;"):
+            argv = [*argv[:6], "sh", "-c", "echo No space left on device >&2; exit 1"]
+        return await plain(argv, privileged=privileged)
+
+    rig.hosts.open = full  # type: ignore[method-assign,assignment]  # one method of a fake
+    with pytest.raises(PushError, match="its disk is full") as caught:
+        await rig.push(closure(rig.control))
+    assert caught.value.code == "disk-full"
 
 
 @pytest.mark.asyncio
