@@ -20,13 +20,19 @@ STRIPES = 4
 STRIPE_BYTES = 1024 * 1024
 """Half a channel's window: the next stripe is on its way while the host still takes the last one."""
 
+OPEN_TIMEOUT_S = 5.0
+
 # Nothing in it blocks for ever: a lost connection ends each `cat`, that ends what reads from it, and so on to the
 # server; a server that ends takes the rest with it. Only a fifo whose `cat` never came would hold it up: the end of
 # stdin opens all, for a second.
 REJOIN = r"""set -u; umask 077; place=$1; count=$2; shift 2
 mkdir "$place" || exit 1
 watch='' loop=''
-trap 'kill $watch $loop 2>/dev/null; rm -rf "$place"' EXIT
+end() {
+  kill $watch $loop; wait $watch $loop
+  rm -rf "$place" || { sleep 1; rm -rf "$place"; }  # a late stripe may have made a file where its fifo was
+}
+trap 'end 2>/dev/null' EXIT
 mkfifo "$place/joined" || exit 1
 i=0; while [ $i -lt $count ]; do mkfifo "$place/$i" || exit 1; i=$((i+1)); done
 exec 9<&0
@@ -76,7 +82,7 @@ class StripedChannel:
         try:
             main, *stripes = await asyncio.gather(*opening)
         except BaseException:
-            await asyncio.gather(*(_close_once_open(one) for one in opening))
+            await _close(opening)
             raise
         return cls(main, stripes, stripe_bytes)
 
@@ -128,8 +134,9 @@ class StripedChannel:
         await asyncio.gather(*(channel.close() for channel in (self._main, *self._stripes)))
 
 
-async def _close_once_open(opening: asyncio.Future[ByteChannel]) -> None:
-    opening.cancel()
-    (done,) = await asyncio.gather(opening, return_exceptions=True)
-    if not isinstance(done, BaseException):
-        await done.close()
+async def _close(opening: Sequence[asyncio.Future[ByteChannel]]) -> None:
+    """Let go of channels that are open or about to be; one that does not open in time is left to the link's end."""
+    opened, late = await asyncio.wait(opening, timeout=OPEN_TIMEOUT_S)
+    for one in late:
+        one.cancel()
+    await asyncio.gather(*(one.result().close() for one in opened if not one.cancelled() and not one.exception()))

@@ -122,7 +122,7 @@ async def test_a_stripe_that_never_comes_holds_nothing_up() -> None:
     hosts = FakeHosts({})
     place = Path(f"/tmp/fleetd-{secrets.token_hex(16)}")
     main = await hosts.open(["sh", "-c", REJOIN, "sh", str(place), "4", "cat"])
-    await until(lambda: (place / "3").exists())
+    await until((place / "3").exists)
     main.write_eof()
     await ended(hosts)
     assert left_behind() == before
@@ -146,11 +146,12 @@ async def test_a_channel_that_cannot_be_opened_closes_the_others() -> None:
 
 
 async def ended(hosts: FakeHosts) -> None:
-    """Every command ends by itself, and so does all that it started."""
+    """Every command ends by itself, and so does all that it started; no directory is left."""
     for channel in hosts.channels:
         assert isinstance(channel, SubprocessChannel)
         await channel.wait(10)
-    places = [word for argv, _privileged in hosts.opened for word in argv if word.startswith("/tmp/fleetd-")]
+    places = [argv[4] for argv, _privileged in hosts.opened if argv[2] == REJOIN]
+    await until(lambda: not any(Path(place).exists() for place in places))
     await until(lambda: not any(place in words for words in command_lines() for place in places))
 
 
