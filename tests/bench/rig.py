@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -148,7 +148,8 @@ class Rig:
         for host in self.hosts:
             place = _account_of(host)
             for pid in (place / "cgroup.procs").read_text().split():
-                (ACCOUNTS / "cgroup.procs").write_text(pid)
+                with suppress(ProcessLookupError):
+                    (ACCOUNTS / "cgroup.procs").write_text(pid)
             place.rmdir()
 
 
