@@ -200,9 +200,9 @@ async def test_a_host_that_falls_silent_in_the_middle_is_given_up_and_served_lat
     path = rig.control.register("large", large)
     await _cut_in_the_middle(rig, path, lambda _hosts: rig.lab_host.cut(), ("stalled", "lost"))
     rig.lab_host.heal()
-    # The server of the dead connection holds the path until its sshd finds out, or somebody ends it.
-    rig.on_host("sh", "-c", "kill $(pgrep -x nix-store) || true")
-    async with rig.pusher() as (_hosts, push):
+    # The server of the dead connection holds the path, and its sshd has not found out: the next copy ends it.
+    assert rig.on_host("pgrep", "-x", "nix-store").split() != []
+    async with rig.pusher(settings=PushSettings(stall_s=3)) as (_hosts, push):
         await push(path)
     rig.on_host("nix-store", "--verify-path", path)
 

@@ -80,8 +80,8 @@ class SharedArchives:
                     break
                 reading = self._readings[info.path] = _Reading(verified(info, self._archive))
             self._readings.move_to_end(info.path)
-            if index < reading.dropped:
-                break
+            if not reading.dropped <= index <= reading.dropped + len(reading.pieces):
+                break  # Its beginning is gone already, or it was begun anew by somebody behind us.
             piece = self._piece(info, reading, index)
             if piece is None:
                 return

@@ -18,7 +18,11 @@ MEANINGS = (
         "there, or log in as root",
     ),
     (("hash mismatch",), "hash-mismatch", "what arrived is not what was announced"),
-    (("command not found", "nix-store: not found"), "no-nix", "there is no nix-store on its PATH"),
+    (
+        ("command not found", "nix-store: not found", "nix-store’: No such file", "nix-store': No such file"),
+        "no-nix",
+        "there is no nix-store on its PATH",
+    ),
     # A reference that was there when we asked: it was collected between; asking again sends it again.
     (("is not valid",), "lost", "a path vanished there during the copy"),
 )

@@ -82,7 +82,7 @@ class StripedChannel:
         try:
             main, *stripes = await asyncio.gather(*opening)
         except BaseException:
-            await _close(opening)
+            await close_opening(opening)
             raise
         return cls(main, stripes, stripe_bytes)
 
@@ -134,7 +134,7 @@ class StripedChannel:
         await asyncio.gather(*(channel.close() for channel in (self._main, *self._stripes)))
 
 
-async def _close(opening: Sequence[asyncio.Future[ByteChannel]]) -> None:
+async def close_opening(opening: Sequence[asyncio.Future[ByteChannel]]) -> None:
     """Let go of channels that are open or about to be; one that does not open in time is left to the link's end."""
     opened, late = await asyncio.wait(opening, timeout=OPEN_TIMEOUT_S)
     for one in late:

@@ -12,14 +12,12 @@ from fleetd.model.store_path import StorePath
 from fleetd.ports import ByteChannel, PathInfo
 from fleetd.push.archives import SharedArchives
 from fleetd.push.serve import Reader, hello, query_valid_paths
+from fleetd.push.stale import MARKED
 
 Progress = Callable[[int, int], None]
 """Takes bytes sent and bytes in all."""
 
 TICK_S = 1.0
-PINGS = 3
-"""A host that is near and busy answers one of them soon."""
-
 T = TypeVar("T")
 
 
@@ -27,7 +25,7 @@ T = TypeVar("T")
 class PushSettings:
     """Bounds of a push. Times in seconds."""
 
-    server: tuple[str, ...] = ("nix-store", "--serve", "--write")
+    server: tuple[str, ...] = (*MARKED, "nix-store", "--serve", "--write")
     """Found on the PATH of a command without login, as ``nix copy`` does; NixOS has it there."""
 
     root_directory: str = "/nix/var/nix/gcroots/fleetd"
@@ -89,17 +87,6 @@ class Transfer:
         asking = self._ask(paths, lock, substitute)
         valid = await (asking if substitute else self._watched(asking, "it does not say which paths it has"))
         return [path for path in paths if path not in valid]
-
-    async def round_trip_s(self) -> float:
-        """Return how long a question takes that the server answers at once; the best of a few."""
-        loop, best_s = asyncio.get_running_loop(), float("inf")
-        for _ in range(PINGS):
-            begun = loop.time()
-            await self.invalid([])
-            best_s = min(best_s, loop.time() - begun)
-            if best_s < self._settings.far_s:
-                break
-        return best_s
 
     async def _ask(self, asked: Sequence[StorePath], lock: bool, substitute: bool) -> set[str]:
         question = query_valid_paths(asked, lock=lock, substitute=substitute)

@@ -11,6 +11,7 @@ from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Host
 from fleetd.model.order import Order
 from fleetd.ports import ByteChannel
+from fleetd.push.stale import MARK
 
 
 class SubprocessChannel:
@@ -186,11 +187,14 @@ class FakeHosts:
 
     async def open(self, argv: Sequence[str], *, privileged: bool = False) -> ByteChannel:
         self.opened.append((tuple(argv), privileged))
+        # This machine is no host: only what this test process started is ours to end.
+        argv = [word.replace(MARK, f"FLEETD_PUSH=test-{os.getpid()}") for word in argv]
         channel: ByteChannel
         if self.instead:
             channel = self.instead.pop(0)
         else:
-            cut = self.cut_after_bytes if argv[0] == "nix-store" else None
+            assert self._env or "nix-store" not in argv, "this machine's own store is no host's"
+            cut = self.cut_after_bytes if argv[2] == "nix-store" else None
             channel = await SubprocessChannel.start(argv, self._env, cut)
         self.channels.append(channel)
         return channel

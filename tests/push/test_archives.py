@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetd.errors import PushError
@@ -85,6 +85,7 @@ async def test_a_slow_host_holds_nobody_up_and_gets_everything() -> None:
         assert b"".join(beginning + [piece async for piece in slow]) == disk.contents[disk.infos[0].path]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 900), min_size=1, max_size=6),
     st.integers(100, 2000),

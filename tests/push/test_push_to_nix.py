@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -108,20 +109,22 @@ async def test_the_root_keeps_the_closure_alive(rig: Rig) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_collector_during_the_push_takes_nothing(rig: Rig) -> None:
+async def test_a_collector_during_the_push_takes_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was on the host already has no root of its own; only the question's lock keeps it."""
     toplevel = closure(rig.control)
     await rig.push(toplevel)
     (rig.roots / ROOT).unlink()
     collected: list[str] = []
 
-    async def collecting(argv: tuple[str, ...] | list[str], *, privileged: bool = False) -> SubprocessChannel:
-        if argv[0] == "sh":
-            await asyncio.to_thread(rig.host.run, "nix-store", "--gc")
-            collected.append("once")
-        return await SubprocessChannel.start(argv, rig.host.env)
+    plain = SubprocessChannel.write
 
-    rig.hosts.open = collecting  # type: ignore[method-assign,assignment]  # one method of a fake
+    def collecting(channel: SubprocessChannel, data: bytes) -> None:
+        if data == b"go\n":
+            rig.host.run("nix-store", "--gc")
+            collected.append("once")
+        plain(channel, data)
+
+    monkeypatch.setattr(SubprocessChannel, "write", collecting)
     report = await rig.push(toplevel)
     assert collected == ["once"]
     assert report.paths == 0
@@ -299,7 +302,7 @@ async def test_small_paths_are_gathered_and_not_waited_for(rig: Rig, monkeypatch
     monkeypatch.setattr(SubprocessChannel, "write", counted)
     report = await rig.push(toplevel)
     assert report.paths == 41
-    assert len(writes) == 3, "the question, all paths, the question again"
+    assert len(writes) == 4, "the question, all paths, the word to make the root, the question again"
     rig.host.verify(toplevel)
 
 
@@ -315,7 +318,7 @@ async def test_a_root_has_a_plain_name(rig: Rig, root: str) -> None:
 async def test_only_the_root_is_made_with_privileges(rig: Rig) -> None:
     await rig.push(closure(rig.control))
     server, root = rig.hosts.opened
-    assert server == (("nix-store", "--serve", "--write"), False)
+    assert server == (("env", "FLEETD_PUSH=1", "nix-store", "--serve", "--write"), False)
     assert root[0][:2] == ("sh", "-c")
     assert root[1]
 
@@ -327,18 +330,21 @@ async def test_one_push_at_a_time_to_a_host(rig: Rig) -> None:
     assert sorted(report.paths for report in reports) == [0, 0, 5]
 
 
-@pytest.mark.asyncio
-async def test_an_old_server_that_holds_a_path_is_found(rig: Rig) -> None:
-    """The server of a link that died without a word still waits for the rest of a path, and holds its lock."""
-    path = rig.control.register("held", text_file("x" * 500_000))
-    rig.pusher = ServePusher(
-        rig.hosts, rig.store, rig.archive, None, PushSettings(root_directory=str(rig.roots), stall_s=1.5)
-    )
-    stale = await SubprocessChannel.start(["nix-store", "--serve", "--write"], rig.host.env)
+async def holding(rig: Rig, path: StorePath, argv: list[str]) -> SubprocessChannel:
+    """A server that has half of a path: that of a link that died without a word still waits for the rest."""
+    stale = await SubprocessChannel.start(argv, rig.host.env)
     info = (await rig.store.closure(path))[0]
     stale.write(hello() + add_to_store(info) + next(rig.archive(path)))
     await stale.drain()
     await asyncio.sleep(0.5)
+    return stale
+
+
+@pytest.mark.asyncio
+async def test_an_old_server_of_somebody_else_is_found_and_left_alone(rig: Rig) -> None:
+    path = rig.control.register("held", text_file("x" * 500_000))
+    rig.pusher = ServePusher(rig.hosts, rig.store, rig.archive, None, replace(rig.settings, stall_s=1.5))
+    stale = await holding(rig, path, ["nix-store", "--serve", "--write"])
     try:
         with pytest.raises(PushError, match="nix-store --serve") as caught:
             await rig.push(path)
@@ -346,3 +352,33 @@ async def test_an_old_server_that_holds_a_path_is_found(rig: Rig) -> None:
     finally:
         await stale.close()
     assert (await rig.push(path)).paths == 1
+
+
+@pytest.mark.asyncio
+async def test_an_old_server_of_ours_is_ended(rig: Rig) -> None:
+    path = rig.control.register("held", text_file("x" * 500_000))
+    rig.pusher = ServePusher(rig.hosts, rig.store, rig.archive, None, replace(rig.settings, stall_s=1.5))
+    ours = ["env", f"FLEETD_PUSH=test-{os.getpid()}", "nix-store", "--serve", "--write"]
+    stale = await holding(rig, path, ours)
+    assert (await rig.push(path)).paths == 1
+    await stale.wait(1)
+    await stale.close()
+    rig.host.verify(path)
+
+
+@pytest.mark.asyncio
+async def test_after_a_cut_the_old_server_is_ended_first(rig: Rig) -> None:
+    """Without waiting until nothing moves: that it may be there is known."""
+    path = rig.control.register("held", text_file("x" * 500_000))
+    rig.hosts.cut_after_bytes = 400
+    with pytest.raises(PushError):
+        await rig.push(path)
+    rig.hosts.cut_after_bytes = None
+    stale = await holding(rig, path, ["env", f"FLEETD_PUSH=test-{os.getpid()}", "nix-store", "--serve", "--write"])
+    rig.hosts.opened.clear()
+    assert (await rig.push(path)).paths == 1
+    assert "grep -lzx" in rig.hosts.opened[0][0][2]
+    await stale.close()
+    rig.hosts.opened.clear()
+    assert (await rig.push(path)).paths == 0
+    assert rig.hosts.opened[0][0][0] == "env", "once"

@@ -1,0 +1,155 @@
+"""One copy to one host over its connection: ask, send, root, verify; what it will need is opened while it waits.
+
+Each step that waits for the host costs a round trip, and a channel two: over a far line they are most of a small copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Coroutine, Sequence
+from contextlib import AsyncExitStack
+
+from fleetd.errors import OutcomeUnknown, PushError
+from fleetd.model.store_path import StorePath
+from fleetd.ports import ByteChannel, HostLink, PathInfo, PushReport
+from fleetd.push.archives import SharedArchives
+from fleetd.push.refusal import refusal
+from fleetd.push.serve import ServerEnded
+from fleetd.push.stripes import StripedChannel, close_opening
+from fleetd.push.transfer import Progress, PushSettings, Transfer
+
+ROOT_SCRIPT = 'set -eu; read -r go || exit 0; mkdir -p "$1"; ln -sfn "$2" "$1/$3"; sync "$1"'
+"""Makes a root (directory, path, name) once it is told to, synced, so that it outlives a power cut.
+
+Its words come as arguments, never as text: there is nothing to quote.
+"""
+
+TIDY_SCRIPT = """
+place=$1; shift 2
+for link in "$place"/*-next; do
+  for live; do [ "${link##*/}" != "$live" ] || continue 2; done
+  rm -f "$link"
+done"""
+"""After it: removes the roots of copies whose name is neither the one just made nor among the words that follow it."""
+
+
+class Copy:
+    """What one copy works with. ``live`` are the names of roots on the host that stay; None: all of them."""
+
+    def __init__(
+        self,
+        host: str,
+        link: HostLink,
+        settings: PushSettings,
+        archives: SharedArchives,
+        slots: asyncio.Semaphore,
+        live: Collection[str] | None,
+    ) -> None:
+        self._host = host
+        self._link = link
+        self._settings = settings
+        self._archives = archives
+        self._slots = slots
+        self._live = live
+
+    async def run(
+        self, closure: Sequence[PathInfo], toplevel: StorePath, root: str, progress: Progress, *, substitute: bool
+    ) -> PushReport:
+        """Bring a closure there and root its top. Raises PushError, OutcomeUnknown."""
+        async with AsyncExitStack() as stack:
+            rooting = self._soon(stack, self._open_root(toplevel, root))
+            begun = asyncio.get_running_loop().time()
+            channel = await self._open(stack)
+            opened_s = asyncio.get_running_loop().time() - begun
+            far = self._soon(stack, self._open_striped()) if self._is_far(opened_s) else None
+            asked = Transfer(self._host, channel, self._settings, self._slots)
+            try:
+                missing = await asked.missing(closure, substitute=substitute)
+                total = sum(info.nar_size for info in missing)
+                progress(0, total)
+                if far is not None and total >= self._settings.striped_bytes:
+                    await self._send_striped(await far, missing, progress)
+                elif missing:
+                    with self._archives.in_use():
+                        await asked.send(missing, self._archives, progress)
+                await self._root(await rooting, root, asked, [info.path for info in closure])
+            except (ServerEnded, OutcomeUnknown) as error:
+                raise await self._last_words(channel) from error
+        return PushReport(len(missing), total)
+
+    async def keep(self, toplevel: StorePath, root: str) -> bool:
+        """Root what the host has already; returns whether it has it. Raises PushError, OutcomeUnknown."""
+        async with AsyncExitStack() as stack:
+            rooting = self._soon(stack, self._open_root(toplevel, root))
+            channel = await self._open(stack)
+            asked = Transfer(self._host, channel, self._settings, self._slots)
+            try:
+                if await asked.invalid([toplevel]):
+                    return False
+                await self._root(await rooting, root, asked, [toplevel])
+            except (ServerEnded, OutcomeUnknown) as error:
+                raise await self._last_words(channel) from error
+        return True
+
+    # -- channels -------------------------------------------------------------------------------------------------
+
+    def _soon(self, stack: AsyncExitStack, opening: Coroutine[None, None, ByteChannel]) -> asyncio.Future[ByteChannel]:
+        """Open a channel meanwhile; it is closed at the end, used or not."""
+        task = asyncio.ensure_future(opening)
+        stack.push_async_callback(close_opening, [task])
+        return task
+
+    async def _open(self, stack: AsyncExitStack) -> ByteChannel:
+        channel = await self._link.open(self._settings.server)
+        stack.push_async_callback(channel.close)
+        return channel
+
+    async def _open_striped(self) -> ByteChannel:
+        return await StripedChannel.open(self._link, self._settings.server)
+
+    async def _open_root(self, toplevel: StorePath, root: str) -> ByteChannel:
+        script = ROOT_SCRIPT if self._live is None else ROOT_SCRIPT + TIDY_SCRIPT
+        words = [self._settings.root_directory, toplevel, root, *(self._live or ())]
+        return await self._link.open(["sh", "-c", script, "sh", *words], privileged=True)
+
+    def _is_far(self, opened_s: float) -> bool:
+        """Whether a round trip is long. To open a channel takes two, and a while to start a command."""
+        known_s = self._link.round_trip_s()
+        return (opened_s / 2 if known_s is None else known_s) >= self._settings.far_s
+
+    # -- steps ----------------------------------------------------------------------------------------------------
+
+    async def _send_striped(self, channel: ByteChannel, infos: Sequence[PathInfo], progress: Progress) -> None:
+        """Send over a server of its own; the one that was asked keeps the closure from being collected."""
+        with self._archives.in_use():
+            sending = Transfer(self._host, channel, self._settings, self._slots)
+            try:
+                await sending.send(infos, self._archives, progress, last=True)
+            except (ServerEnded, OutcomeUnknown) as error:
+                raise await self._last_words(channel) from error
+
+    async def _root(self, channel: ByteChannel, root: str, asked: Transfer, paths: Sequence[StorePath]) -> None:
+        """Make the root, and see that all is valid, before the server ends and lets go of its temporary roots."""
+        where = f"{self._settings.root_directory}/{root}"
+        try:
+            channel.write(b"go\n")
+            channel.write_eof()
+            status = await channel.wait(self._settings.root_timeout_s)
+            said = channel.stderr_tail().strip()[-500:]
+        except OutcomeUnknown as error:
+            text = f"{self._host}: it is not known whether the root {root} was made: {error}"
+            raise PushError("lost", text) from error
+        if status != 0:
+            code = "disk-full" if "No space left" in said else "rejected"
+            raise PushError(code, f"{self._host}: the root {where} cannot be made (exit {status}): {said}")
+        if left := await asked.invalid(paths, lock=False):
+            raise PushError("lost", f"{self._host}: {left[0]} is not valid there after the copy")
+
+    async def _last_words(self, channel: ByteChannel) -> PushError:
+        """Return why a server ended. Its stderr and status may arrive after the end of its answers."""
+        status: int | None
+        try:
+            status = await channel.wait(self._settings.last_words_s)
+        except OutcomeUnknown:
+            status = None
+        return refusal(self._host, channel.stderr_tail(), status)
