@@ -29,6 +29,7 @@ from fleetd.executor.sources import Sources
 from fleetd.host.connection import SshIdentity
 from fleetd.host.identity import check_private_key
 from fleetd.host.port import SshHosts
+from fleetd.journal.blobs import FileBlobs
 from fleetd.journal.sqlite import SqliteJournal
 from fleetd.model.fleet import Host
 from fleetd.nix.builder import NixBuilder
@@ -69,7 +70,8 @@ class Daemon:
         store, builder = NixStore(roots), NixBuilder(roots)
         signer = NixSigner(settings.nix_key) if settings.nix_key else None
         self.probes = Probes(self.hosts)
-        on_host = OnHost(self.clock, self.hosts, store)
+        self.blobs = FileBlobs(settings.state / "logs")
+        on_host = OnHost(self.clock, self.hosts, store, self.blobs)
         self.executor = Executor(
             clock=self.clock,
             on_host=on_host,
@@ -177,7 +179,7 @@ class Daemon:
             hook.name: HookSpec(hook.provider, hook.auth, hook.secrets, hook.refs, hook.policy, hook.on)
             for hook in self.settings.hooks
         }
-        api = Api(self.intake, self.journal, Tokens(self.settings.state), hooks)
+        api = Api(self.intake, self.journal, Tokens(self.settings.state), hooks, self.blobs)
         listener = Listener(api.application())
         await listener.open(self.settings.listen)
         return listener

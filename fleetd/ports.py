@@ -227,6 +227,18 @@ class Record:
     data: Mapping[str, object]
 
 
+class Blobs(Protocol):
+    """Long texts for people, by rollout and host. Nothing is decided by them."""
+
+    async def add(self, rollout: str, host: str, text: str) -> None:
+        """Add a text at the end; bounded by leaving out the oldest. Never raises for what a disk does."""
+        ...
+
+    async def get(self, rollout: str, host: str) -> str | None:
+        """Return what was added; None when there is nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ReadModels:
     """Documents to replace in the read models within the same transaction, keyed as the API shows them."""

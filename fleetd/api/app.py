@@ -30,7 +30,7 @@ from fleetd.controller.commands import (
 )
 from fleetd.errors import NotFoundError, SelectorError, UsageError
 from fleetd.model.goal import Goal
-from fleetd.ports import History
+from fleetd.ports import Blobs, History
 from fleetd.schema.http import ReasonBody, RollbackBody, RolloutBody
 from fleetd.webhook.payloads import Ignore
 
@@ -45,7 +45,10 @@ PAGE = 200
 class Api:
     """Handlers, with what they need."""
 
-    def __init__(self, control: Control, history: History, tokens: Tokens, hooks: Mapping[str, HookSpec]) -> None:
+    def __init__(
+        self, control: Control, history: History, tokens: Tokens, hooks: Mapping[str, HookSpec], blobs: Blobs
+    ) -> None:
+        self._blobs = blobs
         self._control = control
         self._history = history
         self._tokens = tokens
@@ -137,6 +140,15 @@ class Api:
             limit=PAGE,
         )
         return web.json_response({"hosts": list(found), "next": found[-1]["name"] if len(found) == PAGE else None})
+
+    async def _log(self, request: web.Request) -> web.Response:
+        rollout, host = request.match_info["id"], request.match_info["name"]
+        await self._known(request)
+        text = await self._blobs.get(rollout, host)
+        if text is None:
+            why = "it was not switched there, or its log is kept no more"
+            raise NotFoundError(f"{rollout} has no log of {host!r}: {why}")
+        return web.Response(text=text)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         return await self._stream.serve(request)

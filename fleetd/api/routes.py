@@ -95,6 +95,9 @@ ROUTES: tuple[Route, ...] = (
         query=(STATE, Query("wave", "Only hosts of this wave."), CURSOR),
     ),
     Route(
+        *("GET", "/v1/rollouts/{id}/hosts/{name}/log", "read", "log", "What the host wrote while it switched.", None),
+    ),
+    Route(
         *("POST", "/v1/rollouts/{id}/abort", "deploy", "abort", "Start nothing more, revert trials.", answers.Rollout),
         body=ReasonBody,
         statuses=ACCEPTED,

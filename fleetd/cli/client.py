@@ -60,6 +60,13 @@ class Client:
         """Return the document at a path. Raises NoDaemon, Refused."""
         return self._ask("GET", path, None, {})
 
+    def text(self, path: str) -> str:
+        """Return the text at a path. Raises NoDaemon, Refused."""
+        status, data = self._exchange("GET", path, None, {})
+        if status >= 400:
+            self._document(status, data)
+        return data.decode(errors="replace")
+
     def post(self, path: str, body: Mapping[str, Any], key: str | None = None) -> Any:
         """Ask for something. Raises NoDaemon, Refused."""
         return self._ask("POST", path, body, {"Idempotency-Key": key} if key else {})
@@ -76,6 +83,20 @@ class Client:
             cursor = page["next"]
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Any:
+        return self._document(*self._exchange(method, path, body, headers))
+
+    def _document(self, status: int, data: bytes) -> Any:
+        try:
+            document = json.loads(data)
+        except ValueError as error:
+            raise NoDaemon(f"what answers at {self._server} is no fleetd (HTTP {status})") from error
+        if status >= 400:
+            raise Refused(document, status)
+        return document
+
+    def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
         connection = self._connection()
         sent = {"Content-Type": "application/json", **headers}
         if self._token:
@@ -84,20 +105,13 @@ class Client:
             self._connect(connection)
             connection.request(method, path, json.dumps(body) if body is not None else None, sent)
             response = connection.getresponse()
-            text = response.read()
+            return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
             raise DaemonLost(
                 f"fleetd at {self._server} went away before it answered: {str(error) or 'closed'}"
             ) from error
         finally:
             connection.close()
-        try:
-            document = json.loads(text)
-        except ValueError as error:
-            raise NoDaemon(f"what answers at {self._server} is no fleetd (HTTP {response.status})") from error
-        if response.status >= 400:
-            raise Refused(document, response.status)
-        return document
 
     def _connect(self, connection: http.client.HTTPConnection) -> None:
         try:

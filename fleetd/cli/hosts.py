@@ -51,6 +51,13 @@ def host(name: str) -> None:
 
 
 @app.command()
+def logs(rollout: str, name: str) -> None:
+    """Print what a host wrote while a rollout switched it."""
+    text = client().text(f"/v1/rollouts/{quoted(rollout)}/hosts/{quoted(name)}/log")
+    show({"rollout": rollout, "host": name, "log": text}, [plain(text.rstrip(), keep="\n")])
+
+
+@app.command()
 def clear(name: str, reason: Reason = "") -> None:
     """Wait no longer for a lost or stranded host: it is gone, or you put it in order."""
     document = client().post(f"/v1/hosts/{quoted(name)}/clear", {"reason": reason})

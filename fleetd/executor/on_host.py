@@ -15,7 +15,7 @@ from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Host
 from fleetd.model.nix32 import nix32
 from fleetd.model.order import Order, Verb
-from fleetd.ports import Clock, HostPort, Store
+from fleetd.ports import Blobs, Clock, HostPort, Store
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import Extend
 from fleetd.rollout.observations import Extended
@@ -50,10 +50,11 @@ class _Seen:
 class OnHost:
     """Sends orders and keeps the newest facts of each host, which bind an order to a boot and a machine."""
 
-    def __init__(self, clock: Clock, hosts: HostPort, store: Store) -> None:
+    def __init__(self, clock: Clock, hosts: HostPort, store: Store, blobs: Blobs | None = None) -> None:
         self._clock = clock
         self._hosts = hosts
         self._store = store
+        self._blobs = blobs
         self._seen: dict[str, _Seen] = {}
 
     def newest_facts(self, host: str) -> tuple[HostFacts, float] | None:
@@ -175,4 +176,13 @@ class OnHost:
         now = self._clock.now()
         if lost:
             return e.ContactLost(now, intent.rollout, host.name, intent.fence, lost)
+        await self._keep_log(intent, order, status)
         return reported(now, intent.rollout, host.name, intent.fence, order.id, status)
+
+    async def _keep_log(self, intent: OrderIntent, order: Order, status: HostStatus) -> None:
+        """Keep what the host wrote while it obeyed, for people; a commit that went well has nothing to tell."""
+        if self._blobs is None or status.id != order.id or (order.verb is Verb.COMMIT and not status.message):
+            return
+        head = f"== {order.verb.value} {order.id}: {status.state.value}, {status.verdict.value}"
+        said = "\n".join(part for part in (head, status.message, status.log.strip()) if part)
+        await self._blobs.add(intent.rollout, intent.host, f"{said}\n")

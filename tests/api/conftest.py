@@ -13,7 +13,7 @@ from aiohttp import web
 
 from fleetd.api.app import Api, HookSpec
 from fleetd.api.tokens import SCOPES, Tokens
-from tests.fakes.control import FakeControl, FakeHistory
+from tests.fakes.control import FakeBlobs, FakeControl, FakeHistory
 
 SECRET = b"It's a Secret to Everybody"
 STANDARD = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -36,6 +36,7 @@ class Served:
 
     control: FakeControl
     history: FakeHistory
+    blobs: FakeBlobs
     application: web.Application
     tokens: Mapping[str, str]
     tcp: aiohttp.ClientSession
@@ -59,8 +60,8 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     tokens = Tokens(tmp_path)
     made = {scope: tokens.create(f"the {scope} one", (scope,), 3600) for scope in SCOPES}
     made["expired"] = tokens.create("old", ("admin",), -1)
-    control, history = FakeControl(), FakeHistory()
-    application = Api(control, history, tokens, HOOKS).application()
+    control, history, blobs = FakeControl(), FakeHistory(), FakeBlobs()
+    application = Api(control, history, tokens, HOOKS, blobs).application()
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -73,5 +74,5 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         aiohttp.ClientSession(f"http://127.0.0.1:{port}", timeout=timeout) as tcp,
         aiohttp.ClientSession("http://fleetd", connector=connector, timeout=timeout) as unix,
     ):
-        yield Served(control, history, application, made, tcp, unix, port)
+        yield Served(control, history, blobs, application, made, tcp, unix, port)
     await runner.cleanup()

@@ -19,7 +19,7 @@ from fleetd.api.auth import Caller, peer_of
 from fleetd.api.tokens import SCOPES, BrokenTokens, Tokens
 from fleetd.errors import ForbiddenError
 from tests.api.conftest import Served
-from tests.fakes.control import FakeControl, FakeHistory, host_document, rollout_document
+from tests.fakes.control import FakeBlobs, FakeControl, FakeHistory, host_document, rollout_document
 
 NEEDS = {
     ("GET", "/v1/health"): None,
@@ -34,6 +34,7 @@ NEEDS = {
     ("GET", "/v1/rollouts"): "read",
     ("GET", "/v1/rollouts/{id}"): "read",
     ("GET", "/v1/rollouts/{id}/hosts"): "read",
+    ("GET", "/v1/rollouts/{id}/hosts/{name}/log"): "read",
     ("POST", "/v1/rollouts/{id}/abort"): "deploy",
     ("POST", "/v1/rollouts/{id}/rollback"): "deploy",
     ("POST", "/v1/rollback"): "deploy",
@@ -50,7 +51,7 @@ def routes(application: web.Application) -> set[tuple[str, str]]:
 
 
 def test_no_route_is_missing_from_this_matrix(tmp_path: Path) -> None:
-    application = Api(FakeControl(), FakeHistory(), Tokens(tmp_path), {}).application()
+    application = Api(FakeControl(), FakeHistory(), Tokens(tmp_path), {}, FakeBlobs()).application()
     assert routes(application) == set(NEEDS)
 
 
@@ -61,6 +62,7 @@ async def test_each_route_for_each_caller(
     served: Served, method: str, path: str, scope: str, caller: str | None
 ) -> None:
     served.history.add(rollout_document("r-1"), host_document("web1"))
+    served.blobs.texts["r-1", "web1"] = "said"
     place = path.replace("{name}", "web1").replace("{id}", "r-1")
     status, document, headers = await served.ask(method, place, scope=caller)
     if caller not in SCOPES:

@@ -17,7 +17,7 @@ from fleetd.api.app import Api
 from fleetd.api.listener import Listener
 from fleetd.api.tokens import Tokens
 from fleetd.errors import ConfigError
-from tests.fakes.control import FakeControl, FakeHistory
+from tests.fakes.control import FakeBlobs, FakeControl, FakeHistory
 
 HEALTH = b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n"
 ENOUGH_S = 20
@@ -28,7 +28,7 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @asynccontextmanager
 async def opened(directory: Path, *places: str) -> AsyncIterator[Listener]:
-    listener = Listener(Api(FakeControl(), FakeHistory(), Tokens(directory), {}).application())
+    listener = Listener(Api(FakeControl(), FakeHistory(), Tokens(directory), {}, FakeBlobs()).application())
     await listener.open(places)
     try:
         yield listener

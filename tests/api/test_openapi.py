@@ -26,7 +26,7 @@ from fleetd.api.openapi import document
 from fleetd.api.routes import ROUTES
 from fleetd.api.tokens import Tokens
 from tests.api.conftest import HOOKS
-from tests.fakes.control import FakeControl, FakeHistory, host_document, record, rollout_document
+from tests.fakes.control import FakeBlobs, FakeControl, FakeHistory, host_document, record, rollout_document
 
 CHECKS = [
     schemathesis.checks.not_a_server_error,
@@ -52,7 +52,7 @@ class Server:
         history = FakeHistory()
         history.add(rollout_document("r-1"), host_document("web1"))
         history.records = [record(n) for n in range(1, 4)]
-        self._application = Api(FakeControl(), history, tokens, HOOKS).application()
+        self._application = Api(FakeControl(), history, tokens, HOOKS, FakeBlobs()).application()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()

@@ -16,7 +16,7 @@ from fleetd.api import auth
 from fleetd.api.app import Api
 from fleetd.api.auth import Caller
 from fleetd.api.tokens import Tokens
-from tests.fakes.control import FakeControl, FakeHistory, host_document, rollout_document
+from tests.fakes.control import FakeBlobs, FakeControl, FakeHistory, host_document, rollout_document
 
 FLEETCTL = str(Path(sys.executable).parent / "fleetctl")
 
@@ -27,6 +27,7 @@ class Daemon:
 
     control: FakeControl
     history: FakeHistory
+    blobs: FakeBlobs
     runner: web.AppRunner
     socket: Path
 
@@ -50,10 +51,10 @@ async def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     for name in ("FLEETD_SERVER", "FLEETD_TOKEN_FILE", "FLEETD_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(auth, "peer_of", lambda _uid, _gid: Caller("kim", ("admin",)))
-    control, history = FakeControl(), FakeHistory()
+    control, history, blobs = FakeControl(), FakeHistory(), FakeBlobs()
     history.add(rollout_document("r-1"), host_document("web1"))
-    runner = web.AppRunner(Api(control, history, Tokens(tmp_path), {}).application(), access_log=None)
+    runner = web.AppRunner(Api(control, history, Tokens(tmp_path), {}, blobs).application(), access_log=None)
     await runner.setup()
     await web.UnixSite(runner, str(tmp_path / "s")).start()
-    yield Daemon(control, history, runner, tmp_path / "s")
+    yield Daemon(control, history, blobs, runner, tmp_path / "s")
     await runner.cleanup()

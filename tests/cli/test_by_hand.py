@@ -74,6 +74,16 @@ async def test_one_host_and_a_broken_fleet(daemon: Daemon, monkeypatch: pytest.M
     assert (code, out.splitlines()[0]) == (0, "the fleet is broken, nothing new starts: fleet.toml: line 3")
 
 
+@pytest.mark.asyncio
+async def test_what_a_host_wrote_is_printed_and_steers_no_terminal(daemon: Daemon) -> None:
+    daemon.blobs.texts["r-1", "web1"] = "== trial\nstarting\x1b[2J web\n"
+    code, out, _err = await daemon.run("logs", "r-1", "web1")
+    assert (code, out) == (0, "== trial\nstarting\N{REPLACEMENT CHARACTER}[2J web\n")
+    code, _out, err = await daemon.run("logs", "r-1", "web2")
+    assert (code, "r-1 has no log of 'web2'" in err) == (1, True)
+    assert (await daemon.run("logs", "r-9", "web1"))[0] == 1
+
+
 def fleet_host(name: str, **changes: Any) -> dict[str, Any]:
     return {"name": name, "addresses": [name], "port": 22, "user": "root", "jump": None, **changes}
 

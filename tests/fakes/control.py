@@ -209,6 +209,21 @@ class FakeHistory:
         return self.records[-1].seq if self.records else 0
 
 
+@dataclass(slots=True)
+class FakeBlobs:
+    """Texts in memory."""
+
+    texts: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    async def add(self, rollout: str, host: str, text: str) -> None:
+        """Add a text."""
+        self.texts[rollout, host] = self.texts.get((rollout, host), "") + text
+
+    async def get(self, rollout: str, host: str) -> str | None:
+        """Return it."""
+        return self.texts.get((rollout, host))
+
+
 def record(seq: int) -> Record:
     """Return a line of the journal."""
     return Record(seq, 1, 1767225600.0 + seq, "r-1", "web1", "trial-intended", 1, {"n": seq})

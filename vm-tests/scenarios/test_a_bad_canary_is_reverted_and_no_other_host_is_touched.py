@@ -23,3 +23,8 @@ def test_a_bad_canary_is_reverted_and_no_other_host_is_touched(scene: Scene) -> 
     # Nothing was ever ordered on the others.
     for host in hosts[1:]:
         assert host.inside("ls", "/nix/var/fleetd-host", check=False).stdout.split() in ([], ["lock"])
+    log = control.ctl("logs", "r-1", "web1")
+    assert log.returncode == 0, log.stderr
+    assert "== trial" in log.stdout
+    assert "== revert" in log.stdout
+    assert control.ctl("logs", "r-1", "web2").returncode == 1
