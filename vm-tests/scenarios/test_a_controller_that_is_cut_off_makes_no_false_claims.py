@@ -28,7 +28,7 @@ def test_a_controller_that_is_cut_off_makes_no_false_claims(scene: Scene) -> Non
     for host in hosts:
         host.heal()
     final = control.wait_final(name)
-    assert final["phase"] != "succeeded", final
+    assert final["phase"] != "succeeded", final["finish_reason"]
     assert scene.untrue_claims(final, before) == []
 
 
@@ -43,7 +43,7 @@ def test_a_link_that_dies_while_a_commit_runs_is_settled_by_looking(scene: Scene
     scene.wait_state(host, "committed")
     host.heal()
     final = control.wait_final(name)
-    assert final["phase"] == "succeeded", final
+    assert final["phase"] == "succeeded", final["finish_reason"]
     assert scene.runs(host) == (slow,) * 3
 
 
@@ -57,6 +57,6 @@ def test_a_host_whose_sshd_hangs_goes_back_by_itself(scene: Scene) -> None:
     scene.wait_state(host, "reverting", "reverted")
     host.resume_sshd()
     final = control.wait_final(name)
-    assert final["phase"] == "rolled-back", final
+    assert final["phase"] == "rolled-back", final["finish_reason"]
     assert scene.runs(host) == before
     assert scene.page(host) == "greeting v1"

@@ -24,7 +24,7 @@ def test_a_host_that_falls_ill_in_the_soak_is_taken_back(scene: Scene) -> None:
     assert scene.runs(canary) == (revision["web1"],) * 3
     canary.inside("systemctl", "stop", "web.service")
     final = control.wait_final(name)
-    assert final["phase"] == "rolled-back", final
+    assert final["phase"] == "rolled-back", final["finish_reason"]
     assert [scene.runs(host) for host in hosts] == before
     assert scene.page(canary) == "greeting v1"
     assert scene.orders(other) == []
