@@ -15,6 +15,7 @@ from typing import Any
 from fleetd.cli.client import Client
 from fleetd.errors import FleetdError
 from lab.errors import LabError
+from lab.host import LabHost
 from lab.lab import Lab
 
 PROGRAMS = Path(sys.executable).parent
@@ -62,8 +63,18 @@ def _toml(value: object) -> str:
     return json.dumps(value)
 
 
+def _entry(host: LabHost, more: Mapping[str, object]) -> str:
+    """Return a host's entry in the fleet file, with ``more`` keys."""
+    keys = {"address": host.address, "host_key": host.host_key, "tags": host.tags, "domain": host.domain, **more}
+    return f"[hosts.{host.name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in keys.items())
+
+
 class Control:
-    """One control node. ``directory`` holds everything; ``start`` and ``stop`` are the process."""
+    """One control node. ``directory`` holds everything; ``start`` and ``stop`` are the process.
+
+    ``names`` are its hosts (default: all of the lab), ``keys`` more keys of single ones, ``extra`` ends its
+    configuration.
+    """
 
     def __init__(
         self,
@@ -74,16 +85,13 @@ class Control:
         policy: str = POLICY,
         checks: str = CHECKS,
         extra: str = "",
+        keys: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         self.directory = directory
         self.server = f"unix:{directory}/fleetd.sock"
         directory.mkdir(parents=True, exist_ok=True)
-        hosts = "".join(
-            f'[hosts.{host.name}]\naddress = "{host.address}"\nhost_key = "{" ".join(host.host_key.split()[:2])}"\n'
-            f'tags = {json.dumps(list(host.tags))}\ndomain = "{host.domain}"\n'
-            for host in lab.hosts.values()
-            if not names or host.name in names
-        )
+        chosen = [host for host in lab.hosts.values() if not names or host.name in names]
+        hosts = "".join(_entry(host, (keys or {}).get(host.name, {})) for host in chosen)
         (directory / "fleet.toml").write_text(hosts + checks + policy)
         (directory / "config.toml").write_text(
             f'[fleet]\npath = "fleet.toml"\n[server]\nlisten = ["{self.server}"]\n[state]\ndirectory = "state"\n'

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lab import look
 from lab import system as systems
@@ -51,11 +52,18 @@ class Scene:
         return chosen
 
     def control(
-        self, names: Sequence[str], *, policy: str = POLICY, checks: str = CHECKS, extra: str = "", start: bool = True
+        self,
+        names: Sequence[str],
+        *,
+        policy: str = POLICY,
+        checks: str = CHECKS,
+        extra: str = "",
+        keys: Mapping[str, Mapping[str, object]] | None = None,
+        start: bool = True,
     ) -> Control:
-        """Return a running control node for these hosts."""
+        """Return a running control node for these hosts; see ``Control`` for the rest."""
         place = self._directory / f"control{len(self.controls)}"
-        control = Control(self.lab, place, names=names, policy=policy, checks=checks, extra=extra)
+        control = Control(self.lab, place, names=names, policy=policy, checks=checks, extra=extra, keys=keys)
         self.controls.append(control)
         if start:
             control.start()
@@ -69,6 +77,20 @@ class Scene:
         """Bring a system to a host and make it run, as somebody at its console would; profile and boot default stay."""
         copy_to(host.root, toplevel)
         host.inside(f"{toplevel}/bin/switch-to-configuration", "test", check=False, timeout_s=60)
+
+    def untrue_claims(self, rollout: Mapping[str, Any], before: Mapping[str, str]) -> list[str]:
+        """Return what a rollout that is over says of its hosts and the hosts do not bear out.
+
+        ``before`` is what each host ran when it began. Committed is: runs, keeps and would boot the new system; any
+        other end that is no failure is: runs, keeps and would boot the one before.
+        """
+        wrong = []
+        for name, host in rollout["hosts"].items():
+            expected = host["to"] if host["state"] in ("committed", "current") else before[name]
+            shown = self.runs(self.lab.hosts[name])
+            if shown != (expected,) * 3:
+                wrong.append(f"{name} is said to be {host['state']}, and shows {shown}")
+        return wrong
 
     def until(self, true: Callable[[], bool], what: str, timeout_s: float = look.ENDS_S) -> None:
         """Wait until something is so. Raises LabError, with what fleetd has said, when it does not come to that."""

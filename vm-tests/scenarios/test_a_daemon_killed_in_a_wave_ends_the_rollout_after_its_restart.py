@@ -19,7 +19,7 @@ def test_a_daemon_killed_in_a_wave_ends_the_rollout_after_its_restart(scene: Sce
     control.kill()
     control.start()
     final = control.wait_final(name)
-    assert final["phase"] == "succeeded", final
+    assert final["phase"] == "succeeded", final["finish_reason"]
     for host in hosts:
         assert scene.runs(host) == (revision[host.name],) * 3
         assert scene.page(host) == "greeting v2"

@@ -36,5 +36,5 @@ def test_a_guard_killed_with_all_its_children_takes_the_host_back(scene: Scene) 
     # As the kernel does it when memory is short: nothing of the unit, what it runs on its stop included, survives.
     host.inside("sh", "-c", "systemctl kill -s KILL 'fleetd-guard-*'")
     final = control.wait_final(name)
-    assert final["phase"] == "rolled-back", final
+    assert final["phase"] == "rolled-back", final["finish_reason"]
     assert scene.runs(host) == before

@@ -22,7 +22,7 @@ def test_a_power_cut_between_profile_and_boot_loader_is_undone(scene: Scene) -> 
     host.wait_ready()
     assert host.readlink("/run/booted-system") == before[0], "half a commit boots the old system"
     final = control.wait_final(name)
-    assert final["phase"] == "rolled-back", final
+    assert final["phase"] == "rolled-back", final["finish_reason"]
     assert scene.runs(host) == before
     assert scene.page(host) == "greeting v1"
 
@@ -40,6 +40,6 @@ def test_a_power_cut_after_the_boot_loader_and_before_anyone_said_so_is_a_commit
     final = control.wait_final(name)
     # It boots the new system, so a claim that it was taken back would be a lie.
     assert host.readlink("/run/booted-system") == new
-    assert final["phase"] == "succeeded", final
+    assert final["phase"] == "succeeded", final["finish_reason"]
     assert scene.runs(host) == (new,) * 3
     assert scene.page(host) == "greeting v2"

@@ -20,7 +20,7 @@ def test_a_power_cut_during_the_trial_boots_the_old_system(scene: Scene) -> None
     assert scene.runs(host) == (revision["web2"], before[1], before[2]), "in trial only what runs is new"
     host.power_cycle()
     final = control.wait_final(name)
-    assert final["phase"] == "rolled-back", final
+    assert final["phase"] == "rolled-back", final["finish_reason"]
     assert scene.runs(host) == before
     assert scene.page(host) == "greeting v1"
 
@@ -36,6 +36,6 @@ def test_a_power_cut_in_the_middle_of_the_switch_boots_the_old_system(scene: Sce
     scene.until(lambda: scene.runs(host)[0] == revision["web3"], "the switch has come half way")
     host.power_cycle()
     final = control.wait_final(name)
-    assert final["phase"] == "rolled-back", final
+    assert final["phase"] == "rolled-back", final["finish_reason"]
     assert scene.runs(host) == before
     assert scene.page(host) == "greeting v1"

@@ -20,7 +20,7 @@ def test_an_operator_who_switches_during_the_trial_is_left_alone(scene: Scene) -
     control.wait_for(name, "web1", "trial")
     scene.switch_by_hand(host, other)
     final = control.wait_final(name)
-    assert final["phase"] == "failed", final
+    assert final["phase"] == "failed", final["finish_reason"]
     assert final["hosts"]["web1"]["kind"] == "interfered"
     assert scene.runs(host)[0] == other
     assert scene.page(host) == "greeting v9"

@@ -40,6 +40,6 @@ def test_what_runs_but_is_not_well_is_not_committed_and_goes_back(scene: Scene) 
     control.wait_for(name, "web2", "trial")
     host.inside("systemctl", "stop", "web.service")
     final = control.wait_final(name)
-    assert final["phase"] == "rolled-back", final
+    assert final["phase"] == "rolled-back", final["finish_reason"]
     assert scene.runs(host) == (old, old, old)
     assert scene.page(host) == "greeting v1"

@@ -1,0 +1,62 @@
+"""The controller loses its hosts in the middle of a wave: they go back by themselves, and it claims nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from lab import system as systems
+from lab.control import policy_with
+from lab.scene import Scene
+
+pytestmark = pytest.mark.lab
+
+
+NAMES = ["web1", "web2", "web3"]
+
+
+def test_a_controller_that_is_cut_off_makes_no_false_claims(scene: Scene) -> None:
+    hosts = scene.hosts(*NAMES)
+    before = {host.name: scene.runs(host)[0] for host in hosts}
+    control = scene.control(NAMES, policy=policy_with(min_healthy="10s", healthy_deadline="40s"))
+    name = control.deploy_detached(scene.build(systems.good, NAMES, "v2"))
+    control.wait_for(name, "web2", "trial")
+    for host in hosts:
+        host.cut()
+    for host in hosts[1:]:
+        if scene.record(host, "state"):
+            scene.wait_state(host, "reverted", "committed")
+    assert scene.page(hosts[1]) == "greeting v1", "it went back without anybody's word"
+    for host in hosts:
+        host.heal()
+    final = control.wait_final(name)
+    assert final["phase"] != "succeeded", final["finish_reason"]
+    assert scene.untrue_claims(final, before) == []
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_a_link_that_dies_while_a_commit_runs_is_settled_by_looking(scene: Scene, direction: str) -> None:
+    (host,) = scene.hosts("web4")
+    control = scene.control(["web4"])
+    slow = systems.build(systems.good("web4", scene.gateway, "v2").with_fault("boot-sleep", 6))
+    name = control.deploy_detached({"web4": slow})
+    scene.until(lambda: scene.profile(host) == slow, "the commit has begun")
+    host.cut(direction)
+    scene.wait_state(host, "committed")
+    host.heal()
+    final = control.wait_final(name)
+    assert final["phase"] == "succeeded", final["finish_reason"]
+    assert scene.runs(host) == (slow,) * 3
+
+
+def test_a_host_whose_sshd_hangs_goes_back_by_itself(scene: Scene) -> None:
+    (host,) = scene.hosts("web5")
+    before = scene.runs(host)
+    control = scene.control(["web5"], policy=policy_with(min_healthy="10s", healthy_deadline="40s"))
+    name = control.deploy_detached(scene.build(systems.good, ["web5"], "v2"))
+    control.wait_for(name, "web5", "trial")
+    host.pause_sshd()
+    scene.wait_state(host, "reverting", "reverted")
+    host.resume_sshd()
+    final = control.wait_final(name)
+    assert final["phase"] == "rolled-back", final["finish_reason"]
+    assert scene.runs(host) == before
+    assert scene.page(host) == "greeting v1"
