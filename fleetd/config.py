@@ -20,6 +20,11 @@ from fleetd.schema.problems import Duration, Strict, read_table, seconds
 DEFAULT_PATH = "/etc/fleetd/config.toml"
 
 
+DEFAULT_FLEET = "fleet.toml"
+
+OUTPUTS: Mapping[str, str] = {"flake": "fleet", "colmena": "colmenaHive", "deploy-rs": "deploy"}
+"""The output of the flake that each kind of fleet is read from."""
+
 AUTH: Mapping[str, tuple[str, ...]] = {
     "gitlab": ("signature", "token"),
     "github": ("signature",),
@@ -39,9 +44,10 @@ _TOML_VALUE = re.compile(r"""[\[{"']""")
 
 
 class _Fleet(Strict):
-    source: Literal["file", "flake"] = "file"
-    path: str = "fleet.toml"
+    source: Literal["file", "flake", "colmena", "deploy-rs"] = "file"
+    path: str | None = None
     ref: str | None = None
+    leave_out: list[Literal["keys", "profiles", "ssh-options"]] = Field(default_factory=list)
 
 
 class _Server(Strict):
@@ -106,11 +112,15 @@ class HookSettings:
 class Settings:
     """Everything the daemon is told, with times in seconds and paths absolute.
 
-    ``fleet_path`` is None where the fleet is described by an output of ``flake``.
+    ``fleet_path`` is the fleet file, or what adds to the fleet of another tool; None where there is none. ``hive`` is a
+    colmena hive that is a file.
     """
 
+    source: str
     fleet_path: Path | None
     flake: str | None
+    hive: Path | None
+    leave_out: frozenset[str]
     listen: tuple[str, ...]
     state: Path
     identity: Path
@@ -146,13 +156,17 @@ def load(path: str | None, environment: Mapping[str, str] | None = None) -> Sett
 
 
 def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
-    is_flake = raw.fleet.source == "flake"
-    if is_flake and raw.fleet.ref is None:
-        raise ConfigError(f'{place}: fleet.ref: needed with source = "flake": the flake whose output "fleet" is read')
+    _check_fleet(raw.fleet, place)
+    ref = raw.fleet.ref or ""
+    hive = base / ref if raw.fleet.source == "colmena" and ref.endswith(".nix") else None
+    path = raw.fleet.path or (DEFAULT_FLEET if raw.fleet.source == "file" else None)
     nix_key = raw.signing.nix_key
     return Settings(
-        fleet_path=None if is_flake else base / raw.fleet.path,
-        flake=_flake(raw.fleet.ref, base),
+        source=raw.fleet.source,
+        fleet_path=base / path if path is not None and raw.fleet.source != "flake" else None,
+        flake=_flake(raw.fleet.ref, base) if hive is None else None,
+        hive=hive,
+        leave_out=frozenset(raw.fleet.leave_out),
         listen=tuple(raw.server.listen),
         state=base / raw.state.directory,
         identity=_file(base, raw.ssh.identity, f"{place}: ssh.identity"),
@@ -164,6 +178,14 @@ def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
         hooks=tuple(_hook(name, hook, base, f"{place}: webhooks.{name}") for name, hook in raw.webhooks.items()),
         log_format=raw.log.format,
     )
+
+
+def _check_fleet(fleet: _Fleet, place: str) -> None:
+    """Raise ConfigError unless it is said where the fleet is read from."""
+    if fleet.source in OUTPUTS and fleet.ref is None:
+        needed = f'{place}: fleet.ref: needed with source = "{fleet.source}": the flake whose output '
+        or_file = " (or a hive that is a file, *.nix)" if fleet.source == "colmena" else ""
+        raise ConfigError(f'{needed}"{OUTPUTS[fleet.source]}" is read{or_file}')
 
 
 def _flake(ref: str | None, base: Path) -> str | None:

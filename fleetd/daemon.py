@@ -40,8 +40,10 @@ from fleetd.probes.rounds import Probes
 from fleetd.push.pusher import ServePusher
 from fleetd.rollout.decision import Capacity, Extend
 from fleetd.rollout.states import Trial
+from fleetd.sources import colmena, deploy_rs
 from fleetd.sources.file import FleetFile
 from fleetd.sources.flake import FlakeFleet
+from fleetd.sources.imported import ImportedFleet, LeftOut, Read
 from fleetd.sources.reader import FleetReader, TableSource
 
 LAST_EXTEND_TIMEOUT_S = 15.0
@@ -50,6 +52,9 @@ BROKEN_FLEET = "the fleet is broken: the last good one serves, and nothing new s
 
 FLEET_TIMEOUT_S = 120.0
 """For a flake's plain data; most of it is fetching the flake."""
+
+IMPORT_TIMEOUT_S = 900.0
+"""What other tools say of a host is part of its configuration: its modules are evaluated, seconds for each."""
 
 
 class Daemon:
@@ -188,16 +193,38 @@ class Daemon:
 def fleet_source(settings: Settings, builder: NixBuilder, *, keep: bool = True) -> FleetReader:
     """Return where the fleet is described; ``keep``: remember the last good one in the state directory."""
 
+    kept = settings.state / "fleet.json" if keep else None
+    return FleetReader(table_source(settings, builder), contact_s=settings.contact_s, flake=settings.flake, keep=kept)
+
+
+def table_source(settings: Settings, builder: NixBuilder) -> TableSource:
+    """Return where the table of the fleet comes from."""
+    flake, file = settings.flake or "", FleetFile(settings.fleet_path) if settings.fleet_path else None
+    left_out = LeftOut(settings.leave_out)
+
     async def evaluate(installable: str) -> str:
         return await builder.data(installable, timeout_s=FLEET_TIMEOUT_S)
 
-    table: TableSource
-    if settings.fleet_path is not None:
-        table = FleetFile(settings.fleet_path)
-    else:
-        table = FlakeFleet(settings.flake or "", evaluate)
-    kept = settings.state / "fleet.json" if keep else None
-    return FleetReader(table, contact_s=settings.contact_s, flake=settings.flake, keep=kept)
+    def imported(output: str, view: str, read: Read) -> TableSource:
+        place = f"{flake}#{output}"
+
+        async def look() -> str:
+            return await builder.data(place, timeout_s=IMPORT_TIMEOUT_S, view=view)
+
+        return ImportedFleet(place, look, read, left_out, file)
+
+    if settings.hive is not None:
+        hive = str(settings.hive)
+
+        async def look() -> str:
+            return await builder.hive_data(hive, timeout_s=IMPORT_TIMEOUT_S)
+
+        return ImportedFleet(hive, look, colmena.reader(colmena.of_file(hive)), left_out, file)
+    if settings.source == "colmena":
+        return imported(colmena.OUTPUT, "colmena", colmena.reader(colmena.of_flake(flake)))
+    if settings.source == "deploy-rs":
+        return imported(deploy_rs.OUTPUT, "deploy-rs", deploy_rs.reader(flake))
+    return file or FlakeFleet(flake, evaluate)
 
 
 def notify(state: str) -> None:

@@ -96,13 +96,12 @@ def _source_of(host: Host, request: SubmitRollout, fleet: Fleet, flake: str | No
     given = request.toplevels.get(host.name)
     if given is not None:
         return Prebuilt(parse_store_path(given))
-    attribute = f"#nixosConfigurations.{host.name}.config.system.build.toplevel"
-    configured = host.source
-    of_fleet = isinstance(configured, Installable) and fleet.flake is not None
-    if flake is not None and (
-        configured is None or (of_fleet and configured == Installable(f"{fleet.flake}{attribute}"))
-    ):
-        return Installable(flake + attribute)
+    configured, own = host.source, f"{fleet.flake}#"
+    if flake is not None and configured is None:
+        return Installable(f"{flake}#nixosConfigurations.{host.name}.config.system.build.toplevel")
+    if flake is not None and isinstance(configured, Installable) and configured.text.startswith(own):
+        # Whichever attribute of the configured flake it is: a revision is a revision of all of it.
+        return Installable(f"{flake}#{configured.text.removeprefix(own)}")
     if configured is None:
         raise UsageError(f"{host.name}: nothing says what to deploy there (toplevel, installable, file or flake)")
     return configured

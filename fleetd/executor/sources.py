@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fleetd.errors import FleetdError
-from fleetd.model.fleet import FileAttribute, Host, Installable, Prebuilt, ToplevelSource
+from fleetd.model.fleet import FileAttribute, HiveNode, Host, Installable, Prebuilt, ToplevelSource
 from fleetd.model.store_path import StorePath
 from fleetd.ports import Builder, Clock, Store
 from fleetd.rollout import events as e
@@ -81,5 +81,5 @@ def at_revision(source: ToplevelSource, flake: str | None, locked: str | None) -
     match source:
         case Installable(text) if flake is not None and locked is not None and text.startswith(f"{flake}#"):
             return Installable(locked + text[len(flake) :])
-        case Installable() | FileAttribute() | Prebuilt():
+        case Installable() | FileAttribute() | HiveNode() | Prebuilt():
             return source

@@ -49,7 +49,15 @@ class Prebuilt:
     toplevel: StorePath
 
 
-ToplevelSource = Installable | FileAttribute | Prebuilt
+@dataclass(frozen=True, slots=True)
+class HiveNode:
+    """A file that is a colmena hive, and the node in it."""
+
+    file: str
+    node: str
+
+
+ToplevelSource = Installable | FileAttribute | HiveNode | Prebuilt
 
 
 @dataclass(frozen=True, slots=True)

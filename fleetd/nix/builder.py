@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from fleetd.errors import SourceError, ToplevelError
-from fleetd.model.fleet import FileAttribute, Installable, Prebuilt, ToplevelSource
+from fleetd.model.fleet import FileAttribute, HiveNode, Installable, Prebuilt, ToplevelSource
 from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.nix import commands
 from fleetd.nix.process import nix
@@ -18,15 +19,21 @@ KEEP_ATTEMPTS = 2
 """A collector runs for minutes and then not for days: it takes a derivation in that moment once at most."""
 
 
+LINKS_FOLLOWED = 8
+"""From a profile's ``init`` to a toplevel's is one link, or a few where profiles are nested."""
+
+
 class NixBuilder:
     """The port ``Builder``.
 
-    ``roots`` is the directory of the links that keep results alive, ``env`` is added to Nix's environment.
+    ``roots`` is the directory of the links that keep results alive, ``env`` is added to Nix's environment, and
+    ``real_root`` is where ``/nix/store`` really is when that environment says elsewhere.
     """
 
-    def __init__(self, roots: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, roots: Path, env: Mapping[str, str] | None = None, real_root: Path = Path("/")) -> None:
         self._roots = roots
         self._env = dict(env or {})
+        self._real_root = real_root
 
     async def evaluate(self, name: str, source: ToplevelSource, *, timeout_s: float, root: str | None = None) -> str:
         """Return the derivation of a host's toplevel, or the toplevel itself.
@@ -40,6 +47,8 @@ class NixBuilder:
                 argv, shown = commands.evaluate_flake(text), text
             case FileAttribute(file, attribute):
                 argv, shown = commands.evaluate_file(file, attribute), f"{attribute} in {file}"
+            case HiveNode(file, node):
+                argv, shown = commands.evaluate_hive(file, node), f"{node} in the hive {file}"
         for _attempt in range(KEEP_ATTEMPTS):
             path = await self._derivation(name, argv, shown, timeout_s)
             if root is None or await self._keep_derivation(path, root, timeout_s):
@@ -58,9 +67,16 @@ class NixBuilder:
             raise SourceError(f"{name}: {shown} gave {derivation[:200]!r}, which is not one derivation")
         return path
 
-    async def data(self, installable: str, *, timeout_s: float) -> str:
-        """Return a flake output that is plain data, as JSON text. Raises SourceError in Nix's words."""
-        return await self._nix(commands.evaluate_data(installable), f"{installable} does not evaluate", timeout_s)
+    async def data(self, installable: str, *, timeout_s: float, view: str | None = None) -> str:
+        """Return a flake output as JSON text: plain data, or another tool's seen through the view of that name.
+
+        Raises SourceError in Nix's words.
+        """
+        return await self._nix(commands.evaluate_data(installable, view), f"{installable} does not evaluate", timeout_s)
+
+    async def hive_data(self, file: str, *, timeout_s: float) -> str:
+        """Return what a hive that is a file says of its nodes, as JSON text. Raises SourceError in Nix's words."""
+        return await self._nix(commands.evaluate_hive_data(file), f"the hive {file} does not evaluate", timeout_s)
 
     async def _keep_derivation(self, derivation: StorePath, root: str, timeout_s: float) -> bool:
         """Say whether it could be kept alive; it cannot when it was collected since it was evaluated."""
@@ -93,9 +109,15 @@ class NixBuilder:
         lines = printed.split()
         target = await asyncio.to_thread(_target, lines[0] if lines else str(link))
         try:
-            return parse_store_path(target)
+            built = parse_store_path(target)
         except ToplevelError as error:
             raise SourceError(f"{derivation}: Nix built {target!r}, which is not a store path") from error
+        toplevel = await asyncio.to_thread(wrapped_toplevel, built, self._real_root)
+        if toplevel != built:
+            # The wrapper is built for deploy-rs' own program; nothing of it belongs on a host.
+            what = f"the toplevel in {built} cannot be kept alive"
+            await self._nix(commands.keep([toplevel], str(link)), what, timeout_s)
+        return toplevel
 
     async def lock(self, flake: str, *, timeout_s: float, root: str | None = None) -> str:
         """Return the locked reference. Raises SourceError, also for a work tree with changes that have no commit.
@@ -126,3 +148,31 @@ def _target(link: str) -> str:
     # Not resolved to the end: a toplevel's path is what the link says, wherever the store really is.
     place = Path(link)
     return str(place.readlink()) if place.is_symlink() else link
+
+
+WRAPPER_MARK = "deploy-rs-activate"
+"""The script that makes a profile of deploy-rs one (its ``flake.nix``, ``activate.custom``)."""
+
+
+def wrapped_toplevel(path: StorePath, real_root: Path) -> StorePath:
+    """Return the toplevel inside a profile of deploy-rs, found through ``init``; any other path as it is.
+
+    Raises SourceError where the profile holds no NixOS system.
+    """
+    place = real_root / path.removeprefix("/")
+    if not os.path.lexists(place / WRAPPER_MARK):
+        return path
+    init = place / "init"
+    for _link in range(LINKS_FOLLOWED):
+        if not init.is_symlink():
+            break
+        target = init.readlink()
+        # An absolute link means the store as Nix sees it, wherever it really is.
+        init = real_root / str(target).removeprefix("/") if target.is_absolute() else init.parent / target
+    owner = Path("/", init.parent.relative_to(real_root))
+    if str(owner) == path or not os.path.lexists(init):
+        raise SourceError(f"{path} is a profile of deploy-rs without a NixOS system in it: its init leads nowhere")
+    try:
+        return parse_store_path(str(owner))
+    except ToplevelError as error:
+        raise SourceError(f"{path}: its init leads to {owner}, which is no toplevel") from error

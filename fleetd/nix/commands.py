@@ -5,7 +5,12 @@ configuration is believed, and names are never looked up in a registry.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+VIEWS = Path(__file__).parent / "views"
+"""Nix expressions that reduce what other tools define to what fleetd wants to know, as plain data."""
+
+HIVE = str(VIEWS / "hive.nix")
 FEATURES = ("--extra-experimental-features", "nix-command flakes")
 FLAKE_FLAGS = (
     "--no-update-lock-file",
@@ -22,9 +27,23 @@ def evaluate_flake(installable: str) -> list[str]:
     return ["nix", *FEATURES, "eval", "--raw", *FLAKE_FLAGS, "--", f"{installable}.drvPath"]
 
 
-def evaluate_data(installable: str) -> list[str]:
-    """Return the command that prints a flake output, plain data, as JSON."""
-    return ["nix", *FEATURES, "eval", "--json", *FLAKE_FLAGS, "--", installable]
+def evaluate_data(installable: str, view: str | None = None) -> list[str]:
+    """Return the command that prints a flake output, plain data or seen through a view of that name, as JSON."""
+    seen = ["--apply", (VIEWS / f"{view}.nix").read_text()] if view else []
+    return ["nix", *FEATURES, "eval", "--json", *FLAKE_FLAGS, *seen, "--", installable]
+
+
+def evaluate_hive_data(file: str) -> list[str]:
+    """Return the command that prints what a hive says of its nodes, as JSON."""
+    return [
+        *("nix-instantiate", "--eval", "--strict", "--json", HIVE),
+        *("--attr", "description", "--argstr", "file", file),
+    ]
+
+
+def evaluate_hive(file: str, node: str) -> list[str]:
+    """Return the command that prints the derivation of a node of a hive."""
+    return ["nix-instantiate", HIVE, "--attr", f"toplevel.{node}", "--argstr", "file", file]
 
 
 def evaluate_file(file: str, attribute: str) -> list[str]:

@@ -11,7 +11,17 @@ from pydantic import Field
 
 from fleetd.errors import ConfigError, FleetdError
 from fleetd.model.check import BUILT_IN_CHECKS, Check, CommandCheck, HttpCheck, TcpCheck, UnitCheck, Via
-from fleetd.model.fleet import BootKind, FileAttribute, Fleet, Host, Installable, Prebuilt, Privilege, ToplevelSource
+from fleetd.model.fleet import (
+    BootKind,
+    FileAttribute,
+    Fleet,
+    HiveNode,
+    Host,
+    Installable,
+    Prebuilt,
+    Privilege,
+    ToplevelSource,
+)
 from fleetd.model.goal import Goal
 from fleetd.model.policy import (
     FailureBudget,
@@ -52,6 +62,8 @@ class _Host(Strict):
     installable: str | None = None
     file: str | None = None
     attr: str | None = None
+    hive: str | None = None
+    build_on: Literal["controller", "target"] = "controller"
     toplevel: str | None = None
 
 
@@ -186,6 +198,8 @@ def _host(name: str, raw: _Host, flake: str | None, base: Path | None, problems:
         problems.append(
             f"{place}.host_key: not a public key (a line of ssh-keyscan without the address: ssh-ed25519 AAAA…)"
         )
+    if raw.build_on != "controller":
+        problems.append(f"{place}.build_on: {raw.build_on!r} is not carried out by this release (write: controller)")
     return Host(
         name=name,
         addresses=_addresses(name, raw),
@@ -213,7 +227,7 @@ def _addresses(name: str, raw: _Host) -> tuple[str, ...]:
 
 
 def _source(name: str, raw: _Host, flake: str | None, base: Path | None, problems: list[str]) -> ToplevelSource | None:
-    given = [word for word in ("installable", "file", "toplevel") if getattr(raw, word) is not None]
+    given = [word for word in ("installable", "file", "hive", "toplevel") if getattr(raw, word) is not None]
     if len(given) > 1:
         problems.append(f"hosts.{name}: {' and '.join(given)} exclude each other")
     if (raw.file is None) != (raw.attr is None):
@@ -225,14 +239,20 @@ def _source(name: str, raw: _Host, flake: str | None, base: Path | None, problem
             problems.append(f"hosts.{name}.toplevel: {error}")
             return None
     if raw.file is not None and raw.attr is not None:
-        if base is None and not Path(raw.file).is_absolute():
-            problems.append(f"hosts.{name}.file: {raw.file!r} must be absolute here: it is relative to no file")
-        return FileAttribute(str((base or Path("/")) / raw.file), raw.attr)
+        return FileAttribute(_nix_file(f"hosts.{name}.file", raw.file, base, problems), raw.attr)
+    if raw.hive is not None:
+        return HiveNode(_nix_file(f"hosts.{name}.hive", raw.hive, base, problems), name)
     if raw.installable is not None:
         return Installable(raw.installable)
     if flake is not None:
         return Installable(f"{flake}#nixosConfigurations.{name}.config.system.build.toplevel")
     return None
+
+
+def _nix_file(place: str, file: str, base: Path | None, problems: list[str]) -> str:
+    if base is None and not Path(file).is_absolute():
+        problems.append(f"{place}: {file!r} must be absolute here: it is relative to no file")
+    return str((base or Path("/")) / file)
 
 
 def _check(index: int, raw: _Check, problems: list[str]) -> Check:

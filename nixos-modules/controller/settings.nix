@@ -36,16 +36,25 @@ in
 {
   fleet = {
     source = mkOption {
-      type = types.enum [ "file" "flake" ];
+      type = types.enum [ "file" "flake" "colmena" "deploy-rs" ];
       default = "file";
-      description = "Where the fleet is described: a file, or the output `fleet` of the flake in `ref`.";
+      description = ''
+        Where the fleet is described: a file, the output `fleet` of the flake in `ref`, or what colmena or deploy-rs
+        read.
+      '';
     };
-    path = mkOption {
-      type = types.str;
-      default = "fleet.toml";
-      description = "The fleet file (TOML, JSON or YAML); a relative path is relative to the configuration file.";
+    path = optional types.str ''
+      The fleet file (TOML, JSON or YAML); a relative path is relative to the configuration file. For colmena and
+      deploy-rs it only adds to their hosts. Null is `fleet.toml` for `source = "file"`, and none for the others.
+    '';
+    ref = optional types.str ''
+      The flake whose `nixosConfigurations`, `colmenaHive` or `deploy` are deployed; for colmena also a file (*.nix).
+    '';
+    leave_out = mkOption {
+      type = types.listOf (types.enum [ "keys" "profiles" "ssh-options" ]);
+      default = [ ];
+      description = "What of a colmena or deploy-rs fleet something other than fleetd sees to.";
     };
-    ref = optional types.str "The flake whose `nixosConfigurations` are deployed.";
   };
   server.listen = mkOption {
     type = types.listOf types.str;
