@@ -75,7 +75,7 @@ def node(**values: object) -> dict[str, object]:
     return {**usual, **values}
 
 
-COMMON = {"sshUser": None, "user": None, "sshOpts": [], "remoteBuild": None, "sudo": None, "interactiveSudo": None}
+COMMON: dict[str, object] = {"sshUser": None, "user": None, "sshOpts": [], "remoteBuild": None, "sudo": None, "interactiveSudo": None}
 
 
 def deploy(
