@@ -75,7 +75,14 @@ def node(**values: object) -> dict[str, object]:
     return {**usual, **values}
 
 
-COMMON: dict[str, object] = {"sshUser": None, "user": None, "sshOpts": [], "remoteBuild": None, "sudo": None, "interactiveSudo": None}
+COMMON: dict[str, object] = {
+    "sshUser": None,
+    "user": None,
+    "sshOpts": [],
+    "remoteBuild": None,
+    "sudo": None,
+    "interactiveSudo": None,
+}
 
 
 def deploy(
