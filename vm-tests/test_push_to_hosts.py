@@ -16,13 +16,14 @@ from lab import LabHost
 from lab.run import run
 
 from fleetd.clock import SystemClock
-from fleetd.errors import PushError
+from fleetd.errors import PushError, ToplevelError
 from fleetd.host.connection import SshIdentity
 from fleetd.host.port import SshHosts
 from fleetd.model.fleet import Host, Privilege
 from fleetd.model.store_path import StorePath
 from fleetd.nix.nar import dump
 from fleetd.nix.path_info import ordered, parse_path_infos
+from fleetd.nix.remote import closure_on
 from fleetd.nix.signing import NixSigner
 from fleetd.nix.store import NixStore
 from fleetd.ports import PushReport
@@ -126,8 +127,16 @@ def closure(rig: Rig, *more: StorePath) -> StorePath:
 @pytest.mark.asyncio
 async def test_what_a_host_gets_is_what_nix_has_here(rig: Rig) -> None:
     toplevel = closure(rig, rig.control.register("large", large))
-    async with rig.pusher() as (_hosts, push):
+    async with rig.pusher() as (hosts, push):
         report = await push(toplevel)
+        # As the host describes it, over the same connection.
+        link = await hosts.link(rig.host(), timeout_s=20)
+        there, here = await closure_on(link, toplevel, timeout_s=30), await rig.store.closure(toplevel)
+        assert [(i.path, i.nar_hash, i.nar_size, i.references) for i in there] == [
+            (i.path, i.nar_hash, i.nar_size, i.references) for i in here
+        ]
+        with pytest.raises(ToplevelError, match="is not in the host's store"):
+            await closure_on(link, rig.control.path("nixos-system-web5-9"), timeout_s=30)
         paths = [info.path for info in await rig.store.closure(toplevel)]
         assert report.paths == len(paths)
         rig.control.verify(*paths)
@@ -136,8 +145,8 @@ async def test_what_a_host_gets_is_what_nix_has_here(rig: Rig) -> None:
         assert await push(toplevel) == PushReport(0, 0)
     # Seen by a third party: the archives are the same bytes.
     for path in paths[:-1]:
-        here = run("nix-hash", "--type", "sha256", rig.control.real(path)).stdout
-        assert rig.on_host("nix-hash", "--type", "sha256", path) == here
+        ours = run("nix-hash", "--type", "sha256", rig.control.real(path)).stdout
+        assert rig.on_host("nix-hash", "--type", "sha256", path) == ours
 
 
 @pytest.mark.asyncio

@@ -45,7 +45,7 @@ watch=$!
   i=0; while [ $i -lt $count ]; do eval "exec $((i+3))<\"\$place/$i\""; i=$((i+1)); done
   i=0
   while read -r size <&$((i+3)); do
-    head -c "$size" <&$((i+3)) && read -r end <&$((i+3)) && [ "$end" = . ] || break
+    dd bs="$size" count=1 iflag=fullblock status=none <&$((i+3)) && read -r end <&$((i+3)) && [ "$end" = . ] || break
     i=$(((i+1) % count))
   done
 } >"$place/joined" 2>/dev/null 9<&- &
