@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +37,7 @@ from fleetd.model.policy import (
 )
 from fleetd.model.selector import select
 from fleetd.model.store_path import parse_store_path
-from fleetd.schema.problems import Duration, SizeText, Strict, read_table, seconds, size_of
+from fleetd.schema.problems import Duration, SizeText, Strict, read_table, seconds, size_of, word_of
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _HOST_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+={0,2}( .*)?")
@@ -189,7 +190,7 @@ def parse_fleet(
 
 
 def _host(name: str, raw: _Host, flake: str | None, base: Path | None, problems: list[str]) -> Host:
-    place = f"hosts.{name}"
+    place = f"hosts.{word_of(name)}"
     if _HOST_NAME.fullmatch(name) is None:
         problems.append(f"{place}: not a host name (letters, digits and dashes, at most 63)")
     if raw.user.startswith("-") or any(str(a).startswith("-") for a in _addresses(name, raw)):
@@ -227,21 +228,22 @@ def _addresses(name: str, raw: _Host) -> tuple[str, ...]:
 
 
 def _source(name: str, raw: _Host, flake: str | None, base: Path | None, problems: list[str]) -> ToplevelSource | None:
+    place = f"hosts.{word_of(name)}"
     given = [word for word in ("installable", "file", "hive", "toplevel") if getattr(raw, word) is not None]
     if len(given) > 1:
-        problems.append(f"hosts.{name}: {' and '.join(given)} exclude each other")
+        problems.append(f"{place}: {' and '.join(given)} exclude each other")
     if (raw.file is None) != (raw.attr is None):
-        problems.append(f"hosts.{name}: file and attr go together")
+        problems.append(f"{place}: file and attr go together")
     if raw.toplevel is not None:
         try:
             return Prebuilt(parse_store_path(raw.toplevel))
         except FleetdError as error:
-            problems.append(f"hosts.{name}.toplevel: {error}")
+            problems.append(f"{place}.toplevel: {error}")
             return None
     if raw.file is not None and raw.attr is not None:
-        return FileAttribute(_nix_file(f"hosts.{name}.file", raw.file, base, problems), raw.attr)
+        return FileAttribute(_nix_file(f"{place}.file", raw.file, base, problems), raw.attr)
     if raw.hive is not None:
-        return HiveNode(_nix_file(f"hosts.{name}.hive", raw.hive, base, problems), name)
+        return HiveNode(_nix_file(f"{place}.hive", raw.hive, base, problems), name)
     if raw.installable is not None:
         return Installable(raw.installable)
     if flake is not None:
@@ -256,7 +258,7 @@ def _nix_file(place: str, file: str, base: Path | None, problems: list[str]) -> 
 
 
 def _check(index: int, raw: _Check, problems: list[str]) -> Check:
-    place = f"checks.{index} ({raw.name})"
+    place = f"checks.{index} ({word_of(raw.name)})"
     kinds = [kind for kind in ("http", "tcp", "unit", "command") if getattr(raw, kind) is not None]
     if len(kinds) != 1:
         problems.append(f"{place}: exactly one kind is needed (http, tcp, unit, command), found {kinds or 'none'}")
@@ -279,7 +281,7 @@ def _check(index: int, raw: _Check, problems: list[str]) -> Check:
 
 
 def _policy(name: str, raw: _Policy, problems: list[str]) -> Policy:
-    place = f"policies.{name}"
+    place = f"policies.{word_of(name)}"
     if not Goal(raw.goal).is_carried_out:
         problems.append(f"{place}.goal: {raw.goal!r} is not carried out by this release (write: switch)")
     if raw.reboot != "never":
@@ -344,8 +346,9 @@ def _judge(fleet: Fleet, contact_s: float, problems: list[str]) -> None:
     for host in fleet.hosts.values():
         for other in host.depends_on:
             if other not in fleet.hosts:
-                problems.append(f"hosts.{host.name}: depends on {other!r}, which is not in the fleet")
-    selectors = [(f"checks ({check.name}).on", check.on) for check in fleet.checks]
+                problems.append(f"hosts.{word_of(host.name)}: depends on {other!r}, which is not in the fleet")
+    _judge_order(fleet, problems)
+    selectors = [(f"checks ({word_of(check.name)}).on", check.on) for check in fleet.checks]
     selectors += [
         (f"policies.{name}.waves ({wave.name}).on", wave.on)
         for name, policy in fleet.policies.items()
@@ -354,9 +357,19 @@ def _judge(fleet: Fleet, contact_s: float, problems: list[str]) -> None:
     ]
     for place, selector in selectors:
         try:
-            select(fleet, selector)
+            if not select(fleet, selector):
+                problems.append(f"{place}: {selector!r} selects no host")
         except FleetdError as error:
             problems.append(f"{place}: {error}")
     for name, policy in fleet.policies.items():
         for sentence in broken_inequalities(policy, fleet.checks, contact_s):
-            problems.append(f"policies.{name}: {sentence}")
+            problems.append(f"policies.{word_of(name)}: {sentence}")
+
+
+def _judge_order(fleet: Fleet, problems: list[str]) -> None:
+    """Hosts that wait for each other would wait for ever."""
+    try:
+        TopologicalSorter({host.name: host.depends_on for host in fleet.hosts.values()}).prepare()
+    except CycleError as error:
+        circle = " -> ".join(word_of(name) for name in error.args[1])
+        problems.append(f"hosts.{word_of(error.args[1][0])}: depends on itself: {circle}")

@@ -68,7 +68,7 @@ def read_table(model: type[Table], table: Mapping[str, Any], file: str) -> Table
 
 
 def _line(model: type[BaseModel], file: str, problem: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    place = ".".join(word_of(part) for part in problem["loc"]) or "(top level)"
     if problem["type"] == "extra_forbidden":
         word = str(problem["loc"][-1])
         near = get_close_matches(word, sorted(_words(model)), 1)
@@ -76,6 +76,12 @@ def _line(model: type[BaseModel], file: str, problem: Mapping[str, Any]) -> str:
         return f"{file}: {place}: unknown key {word!r}{hint}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{file}: {place}: {message} (found {problem.get('input')!r:.80})"
+
+
+def word_of(part: object) -> str:
+    """Return a name from a file as it can stand in a message: on one line, and steering no terminal."""
+    text = str(part)
+    return text if text.isprintable() and text else repr(text)
 
 
 def _words(model: type[BaseModel]) -> set[str]:
