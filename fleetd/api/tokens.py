@@ -73,6 +73,19 @@ class Tokens:
                 found = Token(str(entry.get("id", "")), str(entry["name"]), tuple(entry["scopes"]))
         return found
 
+    def entries(self) -> Sequence[Mapping[str, Any]]:
+        """Return what is known of every token besides itself, oldest first. Raises BrokenTokens."""
+        return [{name: value for name, value in entry.items() if name != "sha256"} for entry in self._read()]
+
+    def revoke(self, id_or_name: str) -> int:
+        """Take tokens away, by their id or all of a name, and return how many; they are refused from now on."""
+        with self._alone():
+            entries = self._read()
+            left = [entry for entry in entries if id_or_name not in (entry.get("id"), entry["name"])]
+            if len(left) < len(entries):
+                self._write(left)
+            return len(entries) - len(left)
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Two that create at once must not lose one of the two."""

@@ -71,6 +71,10 @@ class Client:
         """Ask for something. Raises NoDaemon, Refused."""
         return self._ask("POST", path, body, {"Idempotency-Key": key} if key else {})
 
+    def deliver(self, path: str, body: bytes, headers: Mapping[str, str]) -> Any:
+        """Send bytes as they are, with these headers instead of a token. Raises NoDaemon, Refused."""
+        return self._document(*self._exchange("POST", path, body, headers, is_delivery=True))
+
     def pages(self, path: str, name: str) -> Iterator[Any]:
         """Yield the entries of every page of a list."""
         cursor = ""
@@ -83,7 +87,8 @@ class Client:
             cursor = page["next"]
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Any:
-        return self._document(*self._exchange(method, path, body, headers))
+        data = json.dumps(body).encode() if body is not None else None
+        return self._document(*self._exchange(method, path, data, headers))
 
     def _document(self, status: int, data: bytes) -> Any:
         try:
@@ -95,15 +100,15 @@ class Client:
         return document
 
     def _exchange(
-        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], *, is_delivery: bool = False
     ) -> tuple[int, bytes]:
         connection = self._connection()
         sent = {"Content-Type": "application/json", **headers}
-        if self._token:
+        if self._token and not is_delivery:
             sent["Authorization"] = f"Bearer {self._token}"
         try:
             self._connect(connection)
-            connection.request(method, path, json.dumps(body) if body is not None else None, sent)
+            connection.request(method, path, body, sent)
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:

@@ -179,11 +179,15 @@ def _looks(config: str | None) -> dict[str, Callable[[], str]]:
     return {"configuration": configuration, "tools": tools, "room": room, "daemon": daemon, "hosts": hosts}
 
 
+StateDirectory = Annotated[str, typer.Option(help="The daemon's state directory.")]
+STATE_DIRECTORY = "/var/lib/fleetd"
+
+
 @token_app.command("create")
 def token_create(
     name: str,
     scope: Annotated[list[str], typer.Option("--scope", help="read, deploy, approve, admin.")],
-    state_directory: Annotated[str, typer.Option(help="The daemon's state directory.")] = "/var/lib/fleetd",
+    state_directory: StateDirectory = STATE_DIRECTORY,
     expires: Annotated[str, typer.Option(help="A duration such as 90d.")] = "90d",
 ) -> None:
     """Make a token; it is printed this once."""
@@ -198,3 +202,34 @@ def token_create(
     except ValueError as error:
         raise UsageError(f"--expires: {error}") from error
     print(Tokens(Path(state_directory)).create(name, tuple(scope), seconds))
+
+
+@token_app.command("list")
+def token_list(state_directory: StateDirectory = STATE_DIRECTORY) -> None:
+    """List tokens: id, name, scopes, and until when they hold."""
+    from fleetd.api.tokens import Tokens
+    from fleetd.rollout.documents import instant
+
+    entries = Tokens(Path(state_directory)).entries()
+    shown = [
+        {**entry, "created_at": instant(entry.get("created_at")), "expires_at": instant(entry["expires_at"])}
+        for entry in entries
+    ]
+    lines = [
+        f"{entry.get('id', '-')}  {entry['name']}  {','.join(entry['scopes'])}  {entry['expires_at'] or 'for ever'}"
+        for entry in shown
+    ]
+    show({"tokens": shown}, lines or ["no tokens"])
+
+
+@token_app.command("revoke")
+def token_revoke(
+    which: Annotated[str, typer.Argument(metavar="ID|NAME")], state_directory: StateDirectory = STATE_DIRECTORY
+) -> None:
+    """Take a token away, by its id, or all of a name; they are refused from now on."""
+    from fleetd.api.tokens import Tokens
+
+    count = Tokens(Path(state_directory)).revoke(which)
+    if not count:
+        raise UsageError(f"there is no token {which!r} (see fleetctl token list)")
+    show({"revoked": count}, [f"{count} revoked"])

@@ -41,6 +41,25 @@ def is_genuine(
             return False
 
 
+def signed(provider: str, auth: str, secret: bytes, body: bytes, now: float, delivery: str) -> dict[str, str]:
+    """Return the headers with which this sender would deliver the body: the other side of ``is_genuine``."""
+    code = hmac.new(secret, body, hashlib.sha256).hexdigest()
+    match provider, auth:
+        case "github", _:
+            return {"x-hub-signature-256": f"sha256={code}", "x-github-delivery": delivery}
+        case (("gitea" | "forgejo"), _):
+            return {f"x-{provider}-signature": code, f"x-{provider}-delivery": delivery}
+        case "gitlab", "token":
+            return {"x-gitlab-token": secret.decode(), "idempotency-key": delivery}
+        case "bearer", _:
+            return {"authorization": f"Bearer {secret.decode()}", "idempotency-key": delivery}
+        case _:
+            at = str(int(now))
+            total = hmac.new(_standard_key(secret), f"{delivery}.{at}.".encode() + body, hashlib.sha256).digest()
+            signature = f"v1,{base64.b64encode(total).decode()}"
+            return {"webhook-id": delivery, "webhook-timestamp": at, "webhook-signature": signature}
+
+
 def _raw(text: str) -> bytes:
     """Return a header as it was sent: bytes that are not UTF-8 arrive as surrogates, and must not be an error."""
     return text.encode("utf-8", "surrogateescape")

@@ -15,6 +15,7 @@ from aiohttp import web
 from fleetd.api import auth
 from fleetd.api.app import Api
 from fleetd.api.auth import Caller
+from fleetd.api.hooks import HookSpec
 from fleetd.api.tokens import Tokens
 from tests.fakes.control import FakeBlobs, FakeControl, FakeHistory, host_document, rollout_document
 
@@ -28,6 +29,7 @@ class Daemon:
     control: FakeControl
     history: FakeHistory
     blobs: FakeBlobs
+    hooks: dict[str, HookSpec]
     runner: web.AppRunner
     socket: Path
 
@@ -52,9 +54,10 @@ async def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(auth, "peer_of", lambda _uid, _gid: Caller("kim", ("admin",)))
     control, history, blobs = FakeControl(), FakeHistory(), FakeBlobs()
+    hooks: dict[str, HookSpec] = {}
     history.add(rollout_document("r-1"), host_document("web1"))
-    runner = web.AppRunner(Api(control, history, Tokens(tmp_path), {}, blobs).application(), access_log=None)
+    runner = web.AppRunner(Api(control, history, Tokens(tmp_path), hooks, blobs).application(), access_log=None)
     await runner.setup()
     await web.UnixSite(runner, str(tmp_path / "s")).start()
-    yield Daemon(control, history, blobs, runner, tmp_path / "s")
+    yield Daemon(control, history, blobs, hooks, runner, tmp_path / "s")
     await runner.cleanup()

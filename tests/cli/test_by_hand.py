@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fleetd.api.hooks import HookSpec
 from fleetd.cli.hosts import ssh_words
 from fleetd.config import load
 from fleetd.ports import Record
@@ -172,3 +173,58 @@ async def test_a_rollout_is_taken_back_by_its_name(daemon: Daemon) -> None:
     code, out, _err = await daemon.run("revert", "r-1", "--reason", "bad")
     assert (code, out.startswith("r-1  rolled-back")) == (2, True)
     assert "web1 is named twice" in (await daemon.run("plan", "--toplevel", "web1=/a", "--toplevel", "web1=/b"))[2]
+
+
+@pytest.mark.asyncio
+async def test_tokens_are_listed_and_taken_away(daemon: Daemon, tmp_path: Path) -> None:
+    place = ("--state-directory", str(tmp_path))
+    for name in ("ci", "ci", "kim"):
+        assert (await daemon.run("token", "create", name, "--scope", "read", *place))[0] == 0
+    file = tmp_path / "token"
+    file.write_text((await daemon.run("token", "create", "last", "--scope", "read", "--scope", "deploy", *place))[1])
+    _code, out, _err = await daemon.run("token", "list", *place)
+    lines = [line.split("  ") for line in out.splitlines()]
+    assert [(line[1], line[2]) for line in lines][2:] == [("kim", "read"), ("last", "read,deploy")]
+    assert "fltd_" not in out
+    assert (await daemon.run("--token-file", str(file), "rollouts"))[0] == 0
+    assert (await daemon.run("token", "revoke", lines[3][0], *place))[1] == "1 revoked\n"
+    assert (await daemon.run("--token-file", str(file), "rollouts"))[0] == 1
+    assert (await daemon.run("token", "revoke", "ci", *place))[1] == "2 revoked\n"
+    code, _out, err = await daemon.run("token", "revoke", "ci", *place)
+    assert (code, "there is no token 'ci'" in err) == (1, True)
+    shown = json.loads((await daemon.run("--json", "token", "list", *place))[1])["tokens"]
+    assert [entry["name"] for entry in shown] == ["kim"]
+    assert "sha256" not in shown[0]
+
+
+@pytest.mark.asyncio
+async def test_a_delivery_made_by_hand_is_one_as_its_sender_makes_it(daemon: Daemon, tmp_path: Path) -> None:
+    await daemon.run("init", str(tmp_path / "new"), "--host", "web1=127.0.0.1")
+    config = tmp_path / "new" / "config.toml"
+    (tmp_path / "new" / "secret").write_text("whsec_c2VjcmV0")
+    hooks = {"hub": ("github", "signature"), "lab": ("gitlab", "signature"), "old": ("gitlab", "token")}
+    hooks |= {"tea": ("gitea", "signature"), "forge": ("forgejo", "signature")}
+    hooks |= {"ci": ("bearer", "token"), "std": ("standard", "signature")}
+    with config.open("a") as file:
+        for name, (provider, auth) in hooks.items():
+            file.write(f'[webhooks.{name}]\nprovider = "{provider}"\nauth = "{auth}"\nsecrets = ["secret"]\n')
+            file.write('refs = ["refs/heads/main"]\n')
+    daemon.hooks.update(
+        {
+            name: HookSpec(provider, auth, (b"whsec_c2VjcmV0",), ("refs/heads/main",), "default", "")
+            for name, (provider, auth) in hooks.items()
+        }
+    )
+    words = ("--config", str(config))
+    _code, out, _err = await daemon.run("hook", "list", *words)
+    assert len(out.splitlines()) == len(hooks)
+    for name in hooks:
+        first = await daemon.run("hook", "send", name, "a" * 40, "--delivery", "d-1", *words)
+        assert (first[0], first[2]) == (0, "")
+        assert (await daemon.run("hook", "send", name, "a" * 40, "--delivery", "d-1", *words))[1] == first[1]
+    assert len(daemon.control.commands) == len(hooks)
+    code, _out, err = await daemon.run("hook", "send", "hub", "a" * 40, "--ref", "refs/heads/x", *words)
+    assert (code, "refs/heads/x is not one of" in err) == (4, True)
+    code, _out, err = await daemon.run("hook", "send", "none", "a" * 40, *words)
+    assert (code, "no webhook 'none' is configured" in err) == (1, True)
+    assert (await daemon.run("hook", "send", "hub", "main", *words))[0] == 1

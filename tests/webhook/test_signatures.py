@@ -7,8 +7,9 @@ import hmac
 
 import pytest
 
+from fleetd.config import AUTH
 from fleetd.webhook.payloads import Ask, Ignore, delivery_key, read
-from fleetd.webhook.signatures import is_genuine
+from fleetd.webhook.signatures import is_genuine, signed
 
 GITHUB = (b"It's a Secret to Everybody",)
 BODY = b"Hello, World!"
@@ -100,3 +101,14 @@ def test_an_odd_pipeline_is_refused(change: dict[str, object]) -> None:
 def test_another_forge_s_event_header_is_not_read() -> None:
     asked = read("github", {"x-gitlab-event": "Push Hook"}, {"ref": "refs/heads/main", "after": "a" * 40})
     assert isinstance(asked, Ignore)
+
+
+@pytest.mark.parametrize(("provider", "auth"), [(name, auth) for name, allowed in AUTH.items() for auth in allowed])
+def test_what_is_made_here_is_genuine_there_and_nothing_else_is(provider: str, auth: str) -> None:
+    secret, now = b"whsec_c2VjcmV0IG9mIGEgdGVzdA==", 1_700_000_000.0
+    headers = signed(provider, auth, secret, b"{}", now, "d-1")
+    assert is_genuine(provider, auth, (secret,), headers, b"{}", now)
+    assert delivery_key("ci", provider, auth, headers, b"{}") == "hook:ci:d-1"
+    assert not is_genuine(provider, auth, (b"whsec_b3RoZXI=",), headers, b"{}", now)
+    if auth == "signature":
+        assert not is_genuine(provider, auth, (secret,), headers, b"{ }", now)
