@@ -16,7 +16,7 @@ import uvloop
 
 from fleetd import __version__, log
 from fleetd.api.app import Api, HookSpec
-from fleetd.api.listener import Listener
+from fleetd.api.listener import Listener, is_local
 from fleetd.api.tokens import Tokens
 from fleetd.clock import SystemClock
 from fleetd.config import Settings, load
@@ -187,6 +187,12 @@ class Daemon:
         api = Api(self.intake, self.journal, Tokens(self.settings.state), hooks, self.blobs)
         listener = Listener(api.application())
         await listener.open(self.settings.listen)
+        for place in self.settings.listen:
+            if not is_local(place):
+                structlog.get_logger().warning(
+                    "plain HTTP beyond this machine: put a proxy with TLS before it, or tokens can be read on the way",
+                    listen=place,
+                )
         return listener
 
 

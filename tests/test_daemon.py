@@ -279,3 +279,32 @@ def test_a_local_mistake_is_told_as_the_daemon_tells_it(rig: Rig) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"fleetctl: {rig.place}/fleet.toml: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_stream_is_served_and_holds_up_no_end(rig: Rig) -> None:
+    process = rig.start()
+    rig.ready(process)
+    with socket.socket(socket.AF_UNIX) as reader:
+        reader.settimeout(PATIENCE_S)
+        reader.connect(str(rig.place / "s"))
+        reader.sendall(b"GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+        said = b""
+        while b"event: ControllerStarted" not in said:
+            piece = reader.recv(4096)
+            assert piece, said
+            said += piece
+        # Without an end of its own, the stream would hold the daemon up for the whole of PATIENCE_S and more.
+        rig.stop(process)
+        while reader.recv(4096):
+            pass
+
+
+def test_plain_http_beyond_this_machine_is_warned_of(rig: Rig) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as free:
+        port = free.getsockname()[1]
+    rig.config(listen=f'unix:{rig.place}/s", "127.0.0.1:0", "localhost:0", "[::1]:0", "0.0.0.0:{port}')
+    process = rig.start()
+    rig.ready(process)
+    warned = [line for line in rig.stop(process) if line["level"] == "warning"]
+    assert [line["listen"] for line in warned] == [f"0.0.0.0:{port}"]
+    assert "TLS" in warned[0]["event"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import os
 import shutil
@@ -133,6 +134,15 @@ def _refuse(transport: asyncio.BaseTransport) -> None:
     if isinstance(transport, asyncio.WriteTransport):
         transport.write(head.encode() + body)
     transport.close()
+
+
+def is_local(place: str) -> bool:
+    """Whether only this machine can reach an address: what is sent there needs no TLS."""
+    host = place.rpartition(":")[0].strip("[]")
+    try:
+        return place.startswith("unix:") or host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _make_room(path: Path) -> None:

@@ -67,7 +67,8 @@ def event_line(event: Document) -> str:
 
 def plan_lines(plan: Document) -> list[str]:
     """Return a plan as lines."""
-    lines = [f"policy {plan['policy']}, at most {plan['max_parallel']} hosts unproven at once"]
+    most = plan["max_parallel"]
+    lines = [f"policy {plan['policy']}, at most {most} host{'' if most == 1 else 's'} unproven at once"]
     for wave in plan["waves"]:
         lines.append(f"wave {wave['name']} (soak {wave['soak']})")
         lines += [f"  {host['name']}  {short(host['from'])} -> {short(host['to'])}" for host in wave["hosts"]]

@@ -6,13 +6,16 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fleetd.cli import outcome
 from fleetd.cli.app import Config, app, client, show
 from fleetd.errors import FleetdError, UsageError
+
+if TYPE_CHECKING:
+    from fleetd.model.fleet import Fleet
 
 token_app = typer.Typer(no_args_is_help=True, help="API tokens.", rich_markup_mode=None)
 app.add_typer(token_app, name="token")
@@ -53,12 +56,21 @@ waves = [ {{ name = "canary", count = 1, soak = "10m" }}, {{ percent = 25, soak 
 @app.command()
 def check(config: Config = None) -> None:
     """Read the configuration and the fleet, without a daemon, and tell every mistake."""
-    hosts, checks = _read(config)
-    show({"hosts": hosts}, [f"{hosts} hosts, {checks} checks: all good"])
+    fleet, unknown = _read(config)
+    lines = [f"{len(fleet.hosts)} hosts, {len(fleet.checks)} checks: all good"]
+    if unknown:
+        lines[0] = f"{len(fleet.hosts)} hosts, {len(fleet.checks)} checks"
+        lines.append(_no_key(unknown))
+    show({"hosts": len(fleet.hosts), "without_host_key": unknown}, lines)
 
 
-def _read(config: str | None) -> tuple[int, int]:
-    """Return how many hosts and checks there are. Raises ConfigError, SourceError."""
+def _no_key(names: list[str]) -> str:
+    shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    return f"no contact is made with {shown}: no host_key, and no ssh.known_hosts (ssh-keyscan tells keys)"
+
+
+def _read(config: str | None) -> tuple[Fleet, list[str]]:
+    """Return the fleet, and its hosts whose key nothing tells. Raises ConfigError, SourceError."""
     import asyncio
 
     from fleetd.config import load
@@ -73,7 +85,8 @@ def _read(config: str | None) -> tuple[int, int]:
     for hook in settings.hooks:
         if hook.policy not in fleet.policies:
             raise UsageError(f"webhooks.{hook.name}.policy: there is no policy {hook.policy!r} in the fleet")
-    return len(fleet.hosts), len(fleet.checks)
+    unknown = [host.name for host in fleet.hosts.values() if host.host_key is None and settings.known_hosts is None]
+    return fleet, unknown
 
 
 @app.command()
@@ -144,8 +157,10 @@ def _looks(config: str | None) -> dict[str, Callable[[], str]]:
     from fleetd.config import load
 
     def configuration() -> str:
-        hosts, checks = _read(config)
-        return f"reads, and so does the fleet: {hosts} hosts, {checks} checks"
+        fleet, unknown = _read(config)
+        if unknown:
+            raise UsageError(_no_key(unknown))
+        return f"reads, and so does the fleet: {len(fleet.hosts)} hosts, {len(fleet.checks)} checks"
 
     def tools() -> str:
         missing = [tool for tool in ("nix", "nix-store", "ssh-keygen", "git") if shutil.which(tool) is None]

@@ -227,7 +227,7 @@ async def test_check_tells_every_mistake_with_its_place(daemon: Daemon, tmp_path
     assert (code, out) == (1, "")
     assert "hosts.web1.adress" in err
     assert "hosts.web2.port" in err
-    (tmp_path / "fleet.toml").write_text('[hosts.web1]\naddress = "10.0.0.1"\n')
+    (tmp_path / "fleet.toml").write_text('[hosts.web1]\nhost_key = "ssh-ed25519 AAAAC3Nza"\n')
     code, out, _err = await daemon.run("check", "--config", str(config))
     assert (code, out) == (0, "1 hosts, 0 checks: all good\n")
 

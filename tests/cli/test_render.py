@@ -41,7 +41,7 @@ PLAN = {
 }
 
 PLAN_TEXT = """\
-policy default, at most 1 hosts unproven at once
+policy default, at most 1 host unproven at once
 wave canary (soak 10m)
   web1  - -> nixos-system-web1-2
 wave rest (soak 0s)
