@@ -27,7 +27,10 @@ with Lab.up("{name}", ["one"], quiet=True) as lab:
 
 
 def left_of(name: str, index: int) -> dict[str, list[str]]:
-    """Return whatever there is of a lab on this machine, by kind."""
+    """Return whatever there is of a lab on this machine, by kind.
+
+    Its number may be another lab's by now, which says so before it makes anything: what goes by number is that lab's.
+    """
     place, group = state.STATE / name, f"fl{index}h"
     with state.lock(state.STATE / "lock", "the list of labs"):
         others = {int(state.read(other)["index"]) for other in state.names() if other != name}
@@ -47,10 +50,14 @@ def left_of(name: str, index: int) -> dict[str, list[str]]:
     tables = [line.split() for line in run("nft", "list", "tables").stdout.splitlines()]
     links = [link["ifname"] for link in json.loads(run("ip", "-j", "link").stdout)]
     spaces = [line.split()[0] for line in run("ip", "netns").stdout.splitlines()]
+    control_groups = sorted(cgroup.names(group))
+    if index in {number for other, number in state.numbers().items() if other != name}:
+        links, spaces, tables, control_groups = [], [], [], []
+        processes = [line for line in processes if f"{place}/" in line]
     everything = {
         "mounts": mounts_of(place),
         "processes": processes,
-        "groups": sorted(cgroup.names(group)),
+        "groups": control_groups,
         "links": [name for name in links if name == f"flb{index}" or name.startswith(f"v-{group}")],
         "spaces": [name for name in spaces if name.startswith(group)],
         "filters": [words[2] for words in tables if words[2] == f"flb{index}" or words[2].startswith(group)],

@@ -69,13 +69,20 @@ def _left(before: set[str], mark: str) -> list[str]:
 
 def things() -> set[str]:
     """Return what labs are made of, as far as it is no living lab's, a line each."""
-    alive = [name for name in state.names() if not state.is_crashed(name)]
-    numbers = {int(state.read(name)["index"]) for name in alive}
+    alive = {name: number for name, number in state.numbers().items() if not _is_crashed(name)}
+    numbers = set(alive.values())
     mounts = {f"mount {place}" for place in _mounts() if not any(state.STATE / name in place.parents for name in alive)}
     groups = {f"control group {name}" for name in cgroup.names("fl") if net.index_of(name) not in numbers | {None}}
     network = {line for line, index in net.things().items() if index not in numbers}
     files = {f"directory {place}" for place in state.STATE.glob("*/") if place.name not in alive}
     return mounts | groups | network | files
+
+
+def _is_crashed(name: str) -> bool:
+    try:
+        return state.is_crashed(name)
+    except LabError:
+        return False  # It has gone meanwhile, with all that it had.
 
 
 def _mounts() -> list[Path]:

@@ -62,6 +62,12 @@ def began_s(host: LabHost, unit: str) -> float:
     return int(json.loads(host.inside(*words).stdout)["__MONOTONIC_TIMESTAMP"]) / 1e6
 
 
+def has_begun(host: LabHost, unit: str) -> bool:
+    """Whether a unit (a pattern) has begun in this boot."""
+    host.inside("journalctl", "--sync")
+    return host.inside("journalctl", "-q", "-b", "-o", "cat", "-u", unit).stdout != ""
+
+
 def took_s(host: LabHost, unit: str) -> float:
     """Return how long the main process of a unit ran, the last time."""
     names = ("ExecMainStartTimestampMonotonic", "ExecMainExitTimestampMonotonic")

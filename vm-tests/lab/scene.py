@@ -32,6 +32,7 @@ class Scene:
     switches = staticmethod(look.switches)
     invocation = staticmethod(look.invocation)
     began_s = staticmethod(look.began_s)
+    has_begun = staticmethod(look.has_begun)
     took_s = staticmethod(look.took_s)
     orders = staticmethod(look.orders)
     record = staticmethod(look.record)

@@ -86,6 +86,17 @@ def names() -> list[str]:
     return sorted(place.parent.name for place in STATE.glob("*/lab.json"))
 
 
+def numbers() -> dict[str, int]:
+    """Return the number of each lab; one that goes away meanwhile is left out."""
+    found = {}
+    for name in names():
+        try:
+            found[name] = int(read(name)["index"])
+        except LabError:
+            continue
+    return found
+
+
 def read(name: str) -> dict[str, Any]:
     """Return what is written about a lab. Raises LabError when there is none of that name."""
     try:
@@ -136,7 +147,7 @@ def take(name: str) -> int:
                 whose = f"by {bound}" if bound is not None else f"(end it: python -m lab down {name})"
                 raise LabError(f"lab {name!r} is up already {whose}")
             sweep(name, int(read(name)["index"]))
-        used = {int(read(other)["index"]) for other in names()}
+        used = set(numbers().values())
         index = next((number for number in range(1, LARGEST_INDEX + 1) if number not in used), None)
         if index is None:
             raise LabError(f"{len(used)} labs are up, more than there are networks for (see: python -m lab list)")
@@ -200,7 +211,7 @@ def clean(*, everything: bool = False) -> list[str]:
             if everything or is_crashed(name):
                 sweep(name, int(read(name)["index"]))
                 gone.append(name)
-        used = {int(read(name)["index"]) for name in names()}
+        used = set(numbers().values())
         groups = {net.index_of(group) for group in cgroup.names("fl")}
         for index in (net.indices() | {number for number in groups if number is not None}) - used:
             sweep_index(index)

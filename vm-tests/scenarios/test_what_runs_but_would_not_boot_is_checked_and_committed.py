@@ -26,6 +26,7 @@ def test_what_runs_but_would_not_boot_is_checked_and_committed(scene: Scene) -> 
     assert scene.runs(host) == (new, new, new)
     assert scene.invocation(host, "web.service") == running, "no unit was touched: only the commit was missing"
     assert control.rollout("r-1")["hosts"]["web1"]["state"] == "committed"
+    assert scene.has_begun(host, "fleetd-commit-*")
 
 
 def test_what_runs_but_is_not_well_is_not_committed_and_goes_back(scene: Scene) -> None:
@@ -41,5 +42,6 @@ def test_what_runs_but_is_not_well_is_not_committed_and_goes_back(scene: Scene) 
     host.inside("systemctl", "stop", "web.service")
     final = control.wait_final(name)
     assert final["phase"] == "rolled-back", final["finish_reason"]
+    assert not scene.has_begun(host, "fleetd-commit-*")
     assert scene.runs(host) == (old, old, old)
     assert scene.page(host) == "greeting v1"
