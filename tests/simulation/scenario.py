@@ -44,11 +44,17 @@ class Mishap:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """The controller dies at an append, before it is durable or just after, and is back after a while."""
+    """The controller dies at an append, before it is durable or just after, and is back after a while.
+
+    ``refused``: the disk does not take the append, and the controller must end by itself. ``clock_s``: how far the
+    control node's clock was set, forward or back, when it starts again.
+    """
 
     append: int
     durable: bool
     away_s: float
+    refused: bool = False
+    clock_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One run. ``quiet_at_s`` is when the last mishap is over, and the weather good for the rest."""
+    """One run. ``quiet_at_s`` is when the last mishap is over, and the weather good for the rest.
+
+    ``meddled`` are the hosts on which people work by hand as well.
+    """
 
     seed: int
     hosts: tuple[str, ...]
@@ -125,6 +134,9 @@ def spec_of(scenario: Scenario, request: Request, version: int) -> RolloutSpec:
     )
 
 
+BY_HAND = ("meddle", "menu", "state")
+"""What people do to a host behind fleetd's back; what they made of it is theirs, and is not promised."""
+
 BAD = (
     replace(GOOD, healthy=False),
     replace(GOOD, sick_after_s=25.0),
@@ -176,13 +188,19 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         if rough
         else CALM
     )
-    kinds = ("link", "link", "power", "guard", "commit", "meddle")
+    kinds = ("link", "deaf", "mute", "mute", "power", "power", "guard", "commit", "meddle", "state", "menu", "disk")
     mishaps = tuple(
         Mishap(rng.uniform(0, 250), rng.choice(kinds), rng.choice(fleet), rng.choice((2.0, 20.0, 90.0, 250.0, 3000.0)))
         for _ in range(rng.choice((0, 1, 2, 4, 8)))
     )
     crashes = tuple(
-        Crash(rng.randint(2, 20 * len(fleet)), rng.random() < 0.5, rng.choice((0.5, 5.0, 20.0, 200.0, 2000.0)))
+        Crash(
+            rng.randint(2, 20 * len(fleet)),
+            rng.random() < 0.5,
+            rng.choice((0.5, 5.0, 20.0, 200.0, 2000.0)),
+            refused=rng.random() < 0.2,
+            clock_s=rng.choice((0.0, 0.0, 0.0, -500.0, 500.0, 90000.0)),
+        )
         for _ in range(rng.choice((0, 0, 1, 1, 3)))
     )
     return Scenario(
@@ -198,7 +216,7 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         mishaps=mishaps,
         crashes=crashes,
         requests=(Request(0.0, "deploy"), *_more_requests(rng, fleet)),
-        meddled=tuple(dict.fromkeys(mishap.host for mishap in mishaps if mishap.kind == "meddle")),
+        meddled=tuple(dict.fromkeys(mishap.host for mishap in mishaps if mishap.kind in BY_HAND)),
     )
 
 

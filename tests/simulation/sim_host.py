@@ -328,10 +328,10 @@ class SimHost:
 
     # -- what the world does ------------------------------------------------------------------------------------
 
-    def reboots(self, boot_id: str) -> None:
-        """Power was lost, or somebody rebooted: what runs is the boot default, and nothing of ours."""
+    def reboots(self, boot_id: str, chosen: str = "") -> None:
+        """Power was lost, or somebody rebooted: what runs is the boot default, or ``chosen`` in the boot menu."""
         self.boot_id = boot_id
-        self.current = self.booted = self.boot_default
+        self.current = self.booted = chosen or self.boot_default
         self.units = Units()
 
     def operator_switches(self, system: str, *, boot_too: bool = True) -> None:

@@ -53,21 +53,30 @@ class SimMachine:
         self.changed = changed
         self.booted_at = loop.time()
         self.powered = True
-        self.link_up = True
+        self.hears = True
+        self.answers = True
+        """The two directions of its link. Half of it dead is worse than all of it: orders arrive, answers do not."""
         self.boots = 1
         self.began_at = loop.time()
         """When what runs now began to run."""
         self.armed: dict[str, int] = {}
         """How many times each activation was armed: more than once would be a doubled step."""
         self._running: dict[str, object] = {}
+        self._boots_next = ""
+        self.disk_full = False
         self._reverts_failed = 0
 
     # -- seen from outside --------------------------------------------------------------------------------------
 
     @property
+    def receives(self) -> bool:
+        """Whether packets reach it."""
+        return self.powered and self.hears and not self._running_system().cuts_network
+
+    @property
     def reachable(self) -> bool:
         """Whether packets reach it and come back."""
-        return self.powered and self.link_up and not self._running_system().cuts_network
+        return self.receives and self.answers
 
     @property
     def healthy(self) -> bool:
@@ -160,7 +169,8 @@ class SimMachine:
         self.powered = True
         self.boots += 1
         self.booted_at = self.began_at = self.loop.time()
-        self.host.reboots(f"boot-{self.boots}")
+        self.host.reboots(f"boot-{self.boots}", self._boots_next)
+        self._boots_next = ""
         self._after()
 
     def kill_guard(self) -> None:
@@ -176,8 +186,18 @@ class SimMachine:
     def meddle(self, system: str) -> None:
         """An operator switches by hand."""
         if self.powered:
-            self.began_at = self.loop.time()
             self._step(lambda: self.host.operator_switches(system))
+
+    def lose_state(self) -> None:
+        """The helper's directory is gone: a host that was installed anew, or restored."""
+        if self.powered:
+            self._step(self.host.loses_state)
+
+    def boot_other(self, system: str, off_s: float) -> None:
+        """Somebody boots another entry of the menu by hand."""
+        if self.powered:
+            self._boots_next = system
+            self.power_cut(off_s)
 
     # -- what it does by itself ---------------------------------------------------------------------------------
 

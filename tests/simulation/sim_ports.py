@@ -80,7 +80,7 @@ class SimHosts:
 
     async def _exchange(self, machine: SimMachine, act: Callable[[], Result], timeout_s: float, what: str) -> Result:
         name, rng, weather = machine.host.name, self._rng, self.weather
-        if not machine.reachable or rng.random() < weather.refused:
+        if not machine.receives or rng.random() < weather.refused:
             await asyncio.sleep(min(timeout_s, CONNECT_S) * rng.uniform(0.2, 1.0))
             raise Unreachable(f"{name}: no answer")
         loop = asyncio.get_running_loop()
@@ -88,7 +88,7 @@ class SimHosts:
         one_way_s = rng.uniform(0.005, 0.05)
 
         def deliver(*, heard: bool) -> None:
-            if not machine.reachable:
+            if not machine.receives:
                 return
             result = act()
             if heard:
@@ -159,6 +159,8 @@ class SimPusher:
             raise Unreachable(f"{host.name}: no answer")
         if self._rng.random() < self.weather.copy_cut:
             raise PushError("lost", "the connection was lost")
+        if machine.disk_full:
+            raise PushError("disk-full", f"no space left on {host.name}")
         machine.host.valid.add(toplevel)
         return PushReport(1, 1)
 

@@ -12,7 +12,7 @@ from random import Random
 
 from fleetd.controller.commands import AbortRollout, RollBackRollout
 from fleetd.controller.loop import Controller
-from fleetd.errors import RefusedError
+from fleetd.errors import JournalError, RefusedError
 from fleetd.executor.executor import Executor
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import Sources
@@ -164,7 +164,7 @@ class Simulation:
                 late = self.loop.time() > self.scenario.quiet_at_s + LIVELY_S
                 require(not late, f"stuck: {self._where()}")
             life.result()
-        except _Died:
+        except (_Died, JournalError):
             return False
         finally:
             self.controller = None
@@ -220,6 +220,9 @@ class Simulation:
     def _before_append(self, _records: Sequence[Record]) -> None:
         self.appends += 1
         crash = self._crash_at.get(self.appends)
+        if crash is not None and crash.refused:
+            self._leave(crash)
+            raise JournalError("the disk is full")
         if crash is not None and not crash.durable:
             self._die(crash)
 
@@ -230,8 +233,12 @@ class Simulation:
             self._die(crash)
 
     def _die(self, crash: Crash) -> None:
-        self._away_s = crash.away_s
+        self._leave(crash)
         raise _Died
+
+    def _leave(self, crash: Crash) -> None:
+        self._away_s = crash.away_s
+        self.clock = VirtualClock(self.loop, self.clock.set_by_s + crash.clock_s)
 
     def _replayed_right(self, controller: Controller) -> None:
         """What a controller reads from disk is what its predecessor had made durable, and nothing else."""
@@ -261,16 +268,31 @@ class Simulation:
         self.watch.trace.append(f"- {self.clock.now():.3f} {mishap.host} {mishap.kind}")
         match mishap.kind:
             case "link":
-                machine.link_up = False
-                self.loop.call_later(mishap.for_s, setattr, machine, "link_up", True)
+                self._for_a_while(machine, "hears", False, mishap.for_s)
+                self._for_a_while(machine, "answers", False, mishap.for_s)
+            case "deaf":
+                self._for_a_while(machine, "hears", False, mishap.for_s)
+            case "mute":
+                self._for_a_while(machine, "answers", False, mishap.for_s)
+            case "disk":
+                self._for_a_while(machine, "disk_full", True, mishap.for_s)
             case "power":
                 machine.power_cut(mishap.for_s)
             case "guard":
                 machine.kill_guard()
             case "commit":
                 machine.kill_commit()
+            case "state":
+                self.watch.state_lost(mishap.host)
+                machine.lose_state()
+            case "menu":
+                machine.boot_other(system(mishap.host, 9), mishap.for_s)
             case _:
                 machine.meddle(system(mishap.host, 9))
+
+    def _for_a_while(self, machine: SimMachine, what: str, value: bool, for_s: float) -> None:
+        setattr(machine, what, value)
+        self.loop.call_later(for_s, setattr, machine, what, not value)
 
     def _calm(self) -> None:
         self.hosts.weather = self.pusher.weather = Weather()

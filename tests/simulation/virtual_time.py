@@ -70,14 +70,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The port ``Clock`` over the loop's own time."""
+    """The port ``Clock`` over the loop's own time; ``set_by_s`` is how far somebody has set the clock."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualLoop, set_by_s: float = 0.0) -> None:
         self._loop = loop
+        self.set_by_s = set_by_s
 
     def now(self) -> float:
         """Return the instant."""
-        return EPOCH_S + self._loop.time()
+        return EPOCH_S + self.set_by_s + self._loop.time()
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass."""
