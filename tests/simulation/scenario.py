@@ -153,6 +153,9 @@ BAD = (
 )
 
 
+SMALL_FLEET = 10
+
+
 def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
     """Draw a scenario; the same generator state gives the same one."""
     fleet = names(hosts or rng.randint(1, 8))
@@ -168,6 +171,11 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         rollback_scope=rng.choice(tuple(RollbackScope)),
         unreachable=rng.choice(tuple(Unreachable)),
     )
+    if len(fleet) > SMALL_FLEET:
+        # In a large fleet something always fails: budgets in shares let rollouts get to their later waves.
+        share = FailureBudget(Size(count=1), Size(percent=30), Size(percent=rng.choice((10, 30))))
+        policy = replace(policy, failure_budget=share, unreachable_budget=Size(percent=50), max_domains=9)
+        policy = replace(policy, max_parallel=Size(percent=rng.choice((10, 30))))
     behaviours: dict[str, Behaviour] = {}
     some = rng.choice((0.0, 0.1, 0.3))
     for host in fleet:
