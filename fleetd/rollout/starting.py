@@ -138,8 +138,10 @@ def _plan_copied(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, stat
         return
     if not draft.take("order"):
         return
-    seen, spec = draft.world.observation(name, plan.name), rollout.header.spec
-    baseline = passed(seen.baseline) if state.task.baseline is None else state.task.baseline
+    spec = rollout.header.spec
+    baseline = state.task.baseline
+    if baseline is None:
+        baseline = _baseline(draft, name, rollout, plan, facts)
     deadline = draft.now + timing.trial_deadline_s(spec)
     old = old_system(facts, state.task.to)
     draft.add(
@@ -149,6 +151,14 @@ def _plan_copied(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, stat
     )
     draft.count_unproven(name, plan.name)
     draft.wake(deadline)
+
+
+def _baseline(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, facts: HostFacts) -> tuple[str, ...]:
+    """Return the checks that count: those that passed on the old system, or all where the new one runs already."""
+    if facts.current == rollout.hosts[plan.name].task.to:
+        # What fails now fails on the new system, so nothing can be excused by the old one.
+        return plan.checks
+    return passed(draft.world.observation(name, plan.name).baseline)
 
 
 def old_system(facts: HostFacts, to: StorePath | None) -> str:

@@ -17,7 +17,7 @@ from fleetd.rollout.observations import Inspected, Probed, Reached, note
 from fleetd.rollout.planner import plan
 from fleetd.rollout.spec import Wave
 from fleetd.rollout.states import Deferred, Lost, is_unproven
-from tests.rollout.worlds import POLICY, Built, spec_of, system
+from tests.rollout.worlds import POLICY, Built, facts_of, spec_of, system
 
 PASS = (CheckResult("web", CheckOutcome.PASS),)
 
@@ -106,6 +106,19 @@ def test_a_host_that_was_switched_by_hand_meanwhile_is_left_alone() -> None:
     built.inspected("r-1", "h1", system("h1", 9))
     decision = decide(built)
     assert [event.kind for event in decision.events if isinstance(event, e.HostDeferred)] == ["drifted"]
+
+
+def test_a_check_that_fails_is_not_excused_where_the_new_system_runs_already() -> None:
+    built = Built()
+    built.rollout("r-1", "h1")
+    built.bring("r-1", "h1", "copied")
+    step = built.world.observation("r-1", "h1").step
+    facts = replace(facts_of("h1", system("h1", 1)), current=system("h1", 2))
+    failing = (CheckResult("web", CheckOutcome.FAIL, "500"),)
+    note(built.world, Inspected(built.now, "r-1", "h1", step, facts, failing, ""))
+    (trial,) = [event for event in decide(built).events if isinstance(event, e.TrialIntended)]
+    assert trial.passed_before == ("web",)
+    assert trial.old == system("h1", 1)
 
 
 # -- slots --------------------------------------------------------------------------------------------------------
