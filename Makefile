@@ -1,4 +1,4 @@
-.PHONY: help setup demo bench lint test test-matrix test-unit simulate mutants clean
+.PHONY: help setup demo bench lint test test-matrix test-unit simulate mutants bench-rollout clean
 SHELLS = fleetd/host/helper/fleetd-host tools/setup vm-tests/lab/supervise.sh vm-tests/lab/base/recipe.sh
 LAB = PYTHONPATH=vm-tests .venv/bin/python -m lab
 # Scenarios mostly wait: more of them at once than there are cores. Each worker has a lab of its own.
@@ -25,6 +25,10 @@ test: ## all checks, with the lab (root, Linux)
 	$(MAKE) lint
 	$(LAB) clean
 	$(LAB) watch -- .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal
+
+bench-rollout: ## what a rollout of ten thousand hosts costs the controller
+	tools/setup
+	.venv/bin/python -m tests.bench.rollout
 
 simulate: ## many seeds of the simulation: make simulate SEEDS=2000 [HOSTS=50]
 	tools/setup

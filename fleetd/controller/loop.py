@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from fleetd.controller.commands import AbortRollout, Accepted, ClearHost, RequestKey, RollBackRollout
@@ -30,6 +31,11 @@ from fleetd.rollout.world import World
 INBOX_LIMIT = 1000
 OUTCOMES_A_TICK = 5000
 RECORD_VERSION = 1
+
+SHORTEST_SLEEP_S = 0.01
+
+BURST_S = 0.05
+"""At most twenty transactions a second while answers pour in: a request waits no longer than a person notices."""
 
 LARGEST_SLEEP_S = 60.0
 """However far the next deadline is, the loop looks round once a minute."""
@@ -111,20 +117,20 @@ class Controller:
     async def run(self) -> None:
         """Tick until cancelled. Raises JournalError, after which the process must end."""
         while True:
+            began = self._clock.now()
             wake_at = await self.tick()
             self.on_tick()
             if wake_at is not None and wake_at <= self._clock.now():
                 await asyncio.sleep(0)
                 continue
             wait_s = LARGEST_SLEEP_S if wake_at is None else min(LARGEST_SLEEP_S, wake_at - self._clock.now())
-            if not self._wake.is_set():
-                waker = asyncio.ensure_future(self._wake.wait())
-                sleeper = asyncio.ensure_future(self._clock.sleep(max(0.01, wait_s)))
-                try:
-                    await asyncio.wait({waker, sleeper}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    waker.cancel()
-                    sleeper.cancel()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(SHORTEST_SLEEP_S, wait_s)):
+                    await self._wake.wait()
+            # What arrives in a burst is looked at together; what comes alone is looked at at once.
+            pause_s = began + BURST_S - self._clock.now()
+            if pause_s > 0:
+                await self._clock.sleep(pause_s)
             self._wake.clear()
 
     async def tick(self) -> float | None:
@@ -139,6 +145,7 @@ class Controller:
         for waiting in inbox:
             self._take(waiting, now, events, answers)
         decision = plan(self.world, self._executor.capacity(), now)
+        self.world.agenda.settle(decision.visits, now)
         for event in decision.events:
             self.world.apply(event)
             events.append(event)
@@ -155,7 +162,7 @@ class Controller:
         for question in decision.questions:
             self._ask(question)
         # A decision may make the next one possible at once.
-        return now if events else decision.wake_at
+        return now if events else self.world.agenda.next_at()
 
     # -- one tick -----------------------------------------------------------------------------------------------
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fleetd.model.fence import Fence
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
+from fleetd.rollout.agenda import Place, Visits
 from fleetd.rollout.states import Direction
 from fleetd.rollout.world import Rollout, World
 
@@ -23,6 +24,9 @@ class Capacity:
     reach: int = 64
     """Hosts that are out of reach are asked in a lane of their own: each takes a whole timeout, and there may be
     many."""
+
+
+SLOTS = ("evaluate", "build", "copy", "order", "probe", "reach")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class Decision:
     events: tuple[e.Event, ...]
     questions: tuple[Question, ...]
     wake_at: float | None
+    """When something of what was looked at is due again; the agenda knows of the rest."""
+    visits: Visits
 
 
 def limit_of(rollout: Rollout, direction: Direction) -> int:
@@ -108,71 +114,128 @@ def limit_of(rollout: Rollout, direction: Direction) -> int:
     return min(parallel.rounded_down(total), policy.max_unproven)
 
 
-@dataclass(slots=True)
 class Draft:
-    """A decision in the making: what was decided so far counts for the rest of the same plan."""
+    """A decision in the making: what was decided so far counts for the rest of the same plan.
 
-    world: World
-    now: float
-    free: dict[str, int]
-    events: list[e.Event] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)
-    wake_at: float | None = None
-    unproven: dict[str, str] = field(default_factory=dict)
-    """Every unproven host with its rollout, over all rollouts, the lost ones included."""
-    domains: set[str] = field(default_factory=set)
-    limit: int | None = None
-    """The smallest limit of the rollouts that have unproven hosts: more would break a promise made to one of them."""
-    closed: bool = False
-    """Somebody earlier in the order waits for a slot: nobody later may take it."""
+    ``place`` is what is being looked at; waking up is asked for in its name.
+    """
 
-    @classmethod
-    def of(cls, world: World, capacity: Capacity, now: float) -> Draft:
-        """Start a draft: count who is unproven over all rollouts."""
-        free = {
-            "evaluate": capacity.evaluate,
-            "build": capacity.build,
-            "copy": capacity.copy,
-            "order": capacity.order,
-            "probe": capacity.probe,
-            "reach": capacity.reach,
-        }
-        draft = cls(world, now, free)
-        for rollout, host in world.unproven():
-            draft.count_unproven(rollout, host)
-        return draft
+    def __init__(self, world: World, capacity: Capacity, now: float, *, everything: bool) -> None:
+        self.world = world
+        self.now = now
+        self.free = {slot: int(getattr(capacity, slot)) for slot in SLOTS}
+        self._started: dict[str, str] = {}
+        self.closed = False
+        """Somebody earlier in the order waits for a slot: nobody later may take it."""
+        self.place: Place = ("", "")
+        self._everything = everything
+        self._places = world.agenda.places(now)
+        self._events: list[e.Event] = []
+        self._questions: list[Question] = []
+        self._asked: set[Place] = set()
+        self._failed: set[str] = set()
+        self._wake_at: float | None = None
+        self._later: list[tuple[Place, float]] = []
+        self._again: list[Place] = []
+
+    def sees(self, place: Place) -> bool:
+        """Whether a host is looked at in this plan, or with an empty host the rollout as a whole."""
+        return self._everything or place in self._places
+
+    def is_due(self, name: str) -> bool:
+        """Whether a rollout changed or asked to be looked at now; also where everything is looked at."""
+        return (name, "") in self._places
+
+    def unproven(self) -> list[Place]:
+        """Return the unproven hosts that are looked at."""
+        if self._everything:
+            return list(self.world.unproven())
+        return self.world.unproven_among(self._places)
+
+    def unproven_count(self) -> int:
+        """Return how many hosts are unproven over all rollouts, the lost ones and those started here included."""
+        return self.world.unproven_count() + len(self._started)
+
+    def holder(self, host: str) -> str | None:
+        """Return the rollout in which a host is unproven, or becomes so in this plan."""
+        return self._started.get(host) or self.world.holder(host)
+
+    def has_started(self, name: str) -> bool:
+        """Whether a trial of a rollout is intended in this plan."""
+        return name in self._started.values()
+
+    def domains(self) -> dict[str, None]:
+        """Return the domains that hold unproven hosts."""
+        held = {domain: None for domain, count in self.world.unproven_domains.items() if count}
+        for host, name in self._started.items():
+            held[self.world.rollouts[name].plans[host].domain] = None
+        return held
+
+    def limit(self, rollout: Rollout, direction: Direction) -> int:
+        """Return the smallest limit of those who have hosts at stake and of a rollout that wants to start one.
+
+        More would break a promise made to one of them.
+        """
+        stakes = [stake for stake, count in self.world.stakes.items() if count]
+        stakes += [(name, self.world.rollouts[name].hosts[host].task.direction) for host, name in self._started.items()]
+        limits = [limit_of(self.world.rollouts[name], way) for name, way in dict.fromkeys(stakes)]
+        return min([limit_of(rollout, direction), *limits])
+
+    def start(self, name: str, host: str) -> None:
+        """Count a host whose trial this plan intends."""
+        self._started[host] = name
+
+    def looked_at(self, name: str, rollout: Rollout) -> list[str]:
+        """Return the hosts of a rollout that are looked at, in the order of its waves."""
+        if self._everything:
+            return list(rollout.tally.order)
+        hosts = [host for of, host in self._places if of == name and host]
+        return sorted(hosts, key=rollout.tally.position.__getitem__)
 
     def fence(self) -> Fence:
         """Return the fence of the event that is added next."""
-        return Fence(self.world.term, self.world.seq + len(self.events) + 1)
+        return Fence(self.world.term, self.world.seq + len(self._events) + 1)
 
     def add(self, event: e.Event) -> None:
         """Decide an event."""
-        self.events.append(event)
+        self._events.append(event)
+        if isinstance(event, e.HostUnhealthy | e.HostGivenUp | e.HostFailed):
+            self._failed.add(event.rollout)
+
+    def has_failed(self, name: str) -> bool:
+        """Whether this plan has just found a failure in a rollout: its budgets must be judged before it goes on."""
+        return name in self._failed
 
     def ask(self, question: Question) -> None:
         """Decide a question."""
-        self.questions.append(question)
+        self._questions.append(question)
+        self._asked.add(self.place_of(question))
+
+    @staticmethod
+    def place_of(question: Question) -> Place:
+        """Return whom a question is about."""
+        return question.rollout, getattr(question, "host", "")
+
+    def has_asked(self, name: str, host: str) -> bool:
+        """Whether this plan asks something of a host."""
+        return (name, host) in self._asked
 
     def take(self, slot: str) -> bool:
-        """Take a free slot if there is one."""
+        """Take a free slot if there is one; whoever finds none is looked at again in the next plan."""
         if self.free[slot] <= 0:
+            self._again.append(self.place)
             return False
         self.free[slot] -= 1
         return True
 
     def wake(self, at: float) -> None:
-        """Ask to be called again at ``at``, or earlier."""
-        self.wake_at = at if self.wake_at is None else min(self.wake_at, at)
-
-    def count_unproven(self, name: str, host: str) -> None:
-        """Count one more unproven host, with its domain and with the limit it was started under."""
-        rollout = self.world.rollouts[name]
-        limit = limit_of(rollout, rollout.hosts[host].task.direction)
-        self.limit = limit if self.limit is None else min(self.limit, limit)
-        self.unproven[host] = name
-        self.domains.add(rollout.plans[host].domain)
+        """Ask to look at the present place again at ``at``, or earlier."""
+        self._later.append((self.place, at))
 
     def done(self) -> Decision:
         """Close the draft."""
-        return Decision(tuple(self.events), tuple(self.questions), self.wake_at)
+        later: dict[Place, float] = {}
+        for place, at in self._later:
+            later[place] = min(at, later.get(place, at))
+        visits = Visits(tuple(later.items()), tuple(self._again))
+        return Decision(tuple(self._events), tuple(self._questions), min(later.values(), default=None), visits)

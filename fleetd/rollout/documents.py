@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from fleetd.rollout import events as e
@@ -11,16 +11,14 @@ from fleetd.rollout.gates import reason_of
 from fleetd.rollout.states import (
     SOURCE_FAILED,
     Committed,
-    Deferred,
     Failed,
     HostState,
     LiveState,
     Pending,
     is_evidence,
-    is_final,
-    is_unproven,
     shown,
 )
+from fleetd.rollout.tally import Mark
 from fleetd.rollout.world import HostRecord, Rollout, World
 
 Document = Mapping[str, object]
@@ -51,7 +49,7 @@ def rollout_document(world: World, rollout: Rollout, now: float) -> Document:
         "finished_at": instant(header.finished_at),
         "finish_reason": header.finish_reason,
         "waves": [_wave(rollout, index) for index in range(len(header.waves))],
-        "counts": _counts(rollout.hosts.values()),
+        "counts": _counts(*rollout.tally.words),
         "blocked_by": blocked_by(world, rollout, now),
         "error": _error(rollout),
         "seq": world.seq,
@@ -63,16 +61,16 @@ def shown_phase(rollout: Rollout) -> e.Phase:
     header = rollout.header
     if header.phase is not e.Phase.EVALUATING:
         return header.phase
-    waiting = [state for state in rollout.hosts.values() if isinstance(state, Pending) and state.task.to is None]
-    if waiting and all(state.derivation is not None for state in waiting):
-        return e.Phase.BUILDING
-    return e.Phase.EVALUATING
+    for host in rollout.tally.hosts[Mark.UNBUILT]:
+        state = rollout.hosts[host]
+        if isinstance(state, Pending) and state.derivation is None:
+            return e.Phase.EVALUATING
+    return e.Phase.BUILDING if rollout.tally.count(Mark.UNBUILT) else e.Phase.EVALUATING
 
 
 def _wave(rollout: Rollout, index: int) -> Document:
     header = rollout.header
     wave = header.waves[index]
-    states = [rollout.hosts[host] for host in wave.hosts]
     if header.phase.is_final or index < header.wave:
         word = "passed" if index < header.wave else "ended"
     elif index > header.wave or header.phase in (e.Phase.PENDING, e.Phase.EVALUATING):
@@ -81,12 +79,14 @@ def _wave(rollout: Rollout, index: int) -> Document:
         word = "failed"
     else:
         word = "soaking" if header.phase is e.Phase.SOAKING else "rolling"
-    return {"name": wave.name, "state": word, "counts": _counts(states), "soak_s": wave.soak_s}
+    return {"name": wave.name, "state": word, "counts": _counts(rollout.tally.words[index]), "soak_s": wave.soak_s}
 
 
-def _counts(states: Iterable[HostState]) -> dict[str, int]:
-    counts = Counter(shown(state) for state in states)
-    return dict(sorted(counts.items()))
+def _counts(*words: Counter[str]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for some in words:
+        counts.update(some)
+    return {word: count for word, count in sorted(counts.items()) if count}
 
 
 def _error(rollout: Rollout) -> Document | None:
@@ -94,15 +94,17 @@ def _error(rollout: Rollout) -> Document | None:
     header = rollout.header
     if header.source_error:
         return {"kind": "source", "detail": header.source_error}
-    failed = [state for state in rollout.hosts.values() if isinstance(state, Failed)]
-    none_built = len(failed) == len(rollout.hosts) and all(state.kind == SOURCE_FAILED for state in failed)
-    if header.phase is e.Phase.FAILED and none_built:
+    if header.phase is e.Phase.FAILED and all(_is_unbuildable(state) for state in rollout.hosts.values()):
         return {"kind": "source", "detail": header.finish_reason}
     if header.failing is not None:
         return {"kind": "failing", "detail": header.failing.reason}
     if header.phase in (e.Phase.FAILED, e.Phase.NEEDS_OPERATOR):
         return {"kind": header.phase.value, "detail": header.finish_reason}
     return None
+
+
+def _is_unbuildable(state: HostState) -> bool:
+    return isinstance(state, Failed) and state.kind == SOURCE_FAILED
 
 
 def host_document(rollout: Rollout, host: str) -> Document:
@@ -151,19 +153,20 @@ def blocked_by(world: World, rollout: Rollout, now: float) -> list[Document]:
         owners = sorted({owner for host in rollout.hosts if (owner := world.owner(host)) not in (None, name)})
         text = f"waits for {', '.join(str(owner) for owner in owners)}, which holds some of its hosts"
         return [_blocked("queued", text, None, f"fleetctl abort {owners[0]}" if owners else "")]
-    lost = [host for host, state in rollout.hosts.items() if isinstance(state, LiveState) and state.live.lost_since]
+    tally = rollout.tally
+    unproven = [(host, rollout.hosts[host]) for host in tally.hosts[Mark.UNPROVEN]]
+    lost = [host for host, state in unproven if isinstance(state, LiveState) and state.live.lost_since]
     if lost:
         text = "asked again until they answer; their guards take them back by themselves"
         found.append(_blocked("unknown", text, None, "", lost))
     if header.phase is e.Phase.SOAKING and header.wave < len(header.waves):
         found.append(_soak(world, rollout, now))
-    waiting = [host for host, state in rollout.hosts.items() if not is_final(state) and not is_unproven(state)]
-    holding = [host for host, state in rollout.hosts.items() if is_unproven(state)]
-    if header.phase is e.Phase.ROLLING and waiting and holding:
-        first = not any(is_evidence(state) for state in rollout.hosts.values())
+    holding = list(tally.hosts[Mark.UNPROVEN])
+    if header.phase is e.Phase.ROLLING and tally.count(Mark.STARTABLE) and holding:
+        first = not tally.count(Mark.EVIDENCE)
         text = "the first host is alone until it is committed" if first else "hosts in trial hold the slots"
         found.append(_blocked("first-host" if first else "max-parallel", text, None, "", holding))
-    deferred = [host for host, state in rollout.hosts.items() if isinstance(state, Deferred)]
+    deferred = list(tally.hosts[Mark.DEFERRED])
     if deferred:
         text = reason_of(rollout.hosts[deferred[0]])
         found.append(_blocked("deferred", text, None, f"fleetctl deploy --on {','.join(deferred[:5])}", deferred))

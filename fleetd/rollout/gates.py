@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from fleetd.model.duration import format_duration
-from fleetd.model.policy import OnFailure, RollbackScope, Size
+from fleetd.model.policy import OnFailure, RollbackScope
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.decision import CancelCopy, Draft, LockRevision
-from fleetd.rollout.spec import HostPlan
 from fleetd.rollout.states import (
-    SOURCE_FAILED,
     Committed,
-    Copied,
     Copying,
-    Deferred,
-    Direction,
     Failed,
     HostState,
     Lost,
@@ -25,10 +21,12 @@ from fleetd.rollout.states import (
     Stranded,
     is_evidence,
     is_failure,
-    is_final,
-    is_unproven,
 )
+from fleetd.rollout.tally import BUILD, EVALUATE, Mark
 from fleetd.rollout.world import Rollout
+
+SOAK_LOOK_S = 0.5
+"""How soon a wave is looked at again that could have soaked by now, and lacks a round of one host."""
 
 
 def plan_preparation(draft: Draft, name: str, rollout: Rollout) -> None:
@@ -41,33 +39,33 @@ def plan_preparation(draft: Draft, name: str, rollout: Rollout) -> None:
         if draft.world.locking is None:
             draft.ask(LockRevision(name, header.spec.flake))
         return
-    unfinished = False
-    for plan in header.spec.hosts:
-        state = rollout.hosts[plan.name]
-        if isinstance(state, Pending) and state.task.to is None:
-            unfinished = True
-            _prepare(draft, name, plan, state)
-    if unfinished:
-        return
-    if all(isinstance(state, Failed) for state in rollout.hosts.values()):
+    tally = rollout.tally
+    if tally.count(Mark.UNBUILT):
+        _prepare(draft, name, rollout)
+    elif tally.count(Mark.PASSED_OVER) == len(rollout.hosts):
         draft.add(e.RolloutFinished(draft.now, name, e.Phase.FAILED, _first_reason(rollout, Failed)))
     else:
         draft.add(e.RollingStarted(draft.now, name))
 
 
-def _prepare(draft: Draft, name: str, plan: HostPlan, state: Pending) -> None:
-    now = draft.now
-    if state.flight is not None:
-        draft.wake(state.flight.deadline)
-        if now >= state.flight.deadline:
-            # The executor bounds the child process with the same limit; this only covers its own death.
-            draft.add(e.SourceRefused(now, name, plan.name, state.flight.fence, "took too long"))
-    elif state.derivation is None:
+def _prepare(draft: Draft, name: str, rollout: Rollout) -> None:
+    """Evaluate and build whoever is next, and end what its own limit did not end."""
+    now, tally = draft.now, rollout.tally
+    for host in draft.looked_at(name, rollout):
+        state = rollout.hosts[host]
+        if isinstance(state, Pending) and state.flight is not None:
+            draft.place = (name, host)
+            draft.wake(state.flight.deadline)
+            if now >= state.flight.deadline:
+                # The executor bounds the child process with the same limit; this only covers its own death.
+                draft.add(e.SourceRefused(now, name, host, state.flight.fence, "took too long"))
+    draft.place = ("", "")
+    for host in islice(tally.lane(EVALUATE), draft.free["evaluate"]):
         if draft.take("evaluate"):
-            deadline = now + timing.EVALUATE_TIMEOUT_S
-            draft.add(e.EvaluateIntended(now, name, plan.name, draft.fence(), deadline))
-    elif draft.take("build"):
-        draft.add(e.BuildIntended(now, name, plan.name, draft.fence(), now + timing.BUILD_TIMEOUT_S))
+            draft.add(e.EvaluateIntended(now, name, host, draft.fence(), now + timing.EVALUATE_TIMEOUT_S))
+    for host in islice(tally.lane(BUILD), draft.free["build"]):
+        if draft.take("build"):
+            draft.add(e.BuildIntended(now, name, host, draft.fence(), now + timing.BUILD_TIMEOUT_S))
 
 
 def judge_budgets(draft: Draft, name: str, rollout: Rollout) -> bool:
@@ -86,27 +84,21 @@ def judge_budgets(draft: Draft, name: str, rollout: Rollout) -> bool:
 
 def _exceeded(rollout: Rollout) -> str:
     """Return which failure budget is exceeded and by whom: failures must be *more* than the budget."""
-    spec = rollout.header.spec
+    spec, tally = rollout.header.spec, rollout.tally
     budget, total = spec.policy.failure_budget, len(rollout.hosts)
-    every = _failures(rollout, rollout.hosts)
+    every = tally.count(Mark.FAILED)
     if not every:
         return ""
     for index, wave in enumerate(rollout.header.waves):
         limit = budget.canary if index == 0 and len(rollout.header.waves) > 1 else budget.wave
-        failed = _failures(rollout, wave.hosts)
-        if len(failed) > _allowed(limit, len(wave.hosts)):
-            return _over(failed, f"wave {wave.name}", _allowed(limit, len(wave.hosts)), rollout)
-    if len(every) > _allowed(budget.total, total):
-        return _over(every, "the rollout", _allowed(budget.total, total), rollout)
+        allowed = limit.budget(len(wave.hosts))
+        if tally.waves[index][Mark.FAILED] > allowed:
+            failed = [host for host in wave.hosts if is_failure(rollout.hosts[host])]
+            return _over(failed, f"wave {wave.name}", allowed, rollout)
+    allowed = budget.total.budget(total)
+    if every > allowed:
+        return _over([host for host in tally.order if is_failure(rollout.hosts[host])], "the rollout", allowed, rollout)
     return ""
-
-
-def _failures(rollout: Rollout, hosts: Iterable[str]) -> list[str]:
-    return [host for host in hosts if is_failure(rollout.hosts[host])]
-
-
-def _allowed(size: Size, total: int) -> int:
-    return size.budget(total)
 
 
 def _over(failed: list[str], scope: str, allowed: int, rollout: Rollout) -> str:
@@ -125,18 +117,15 @@ def _no_progress(draft: Draft, name: str, rollout: Rollout) -> str:
     if draft.now < due:
         draft.wake(due)
         return ""
-    if any(isinstance(state, Copying) for state in rollout.hosts.values()):
+    if any(isinstance(rollout.hosts[host], Copying) for host in rollout.tally.hosts[Mark.STARTABLE]):
         return ""  # a copy has a limit of its own
-    holders = draft.unproven.values()
-    if holders and name not in holders:
+    if draft.world.unproven_count() and not rollout.tally.count(Mark.UNPROVEN):
         return ""
     return f"nothing moved for {format_duration(limit)} (progress_deadline)"
 
 
 def _unreachable(rollout: Rollout) -> str:
-    lost = [
-        host for host, state in rollout.hosts.items() if isinstance(state, Deferred) and state.kind == "unreachable"
-    ]
+    lost = list(rollout.tally.hosts[Mark.UNREACHABLE])
     allowed = max(1, rollout.header.spec.policy.unreachable_budget.budget(len(rollout.hosts)))
     if len(lost) <= allowed:
         return ""
@@ -149,38 +138,47 @@ def move_waves(draft: Draft, name: str, rollout: Rollout) -> bool:
     if header.wave >= len(header.waves):
         draft.add(_finished(draft, name, rollout))
         return True
-    wave = header.waves[header.wave]
-    if any(not is_final(rollout.hosts[host]) for host in wave.hosts):
+    wave, counts = header.waves[header.wave], rollout.tally.waves[header.wave]
+    if counts[Mark.OPEN]:
         return _refill(draft, name, rollout)
-    if any(is_unproven(rollout.hosts[host]) for host in wave.hosts):
+    if counts[Mark.UNPROVEN]:
         return False  # a lost host was tolerated as a failure, and still nobody knows how it ended
-    if not any(is_evidence(rollout.hosts[host]) for host in wave.hosts):
-        # A wave never passes on nothing: take another host, or end.
-        if _refill(draft, name, rollout):
-            return True
-        if header.wave == len(header.waves) - 1 or not wave.hosts or _is_spent(rollout):
+    if _refill(draft, name, rollout):
+        return True
+    if not counts[Mark.EVIDENCE]:
+        # A wave never passes on nothing: no other host was there to take, so this is the end.
+        if header.wave == len(header.waves) - 1 or not wave.hosts or not rollout.tally.count(Mark.OPEN):
             draft.add(_finished(draft, name, rollout))
         else:
             take_back = header.spec.policy.on_failure is OnFailure.ROLLBACK
             reason = f"no host of wave {wave.name} runs the revision well: {_any_reason(rollout, wave.hosts)}"
             draft.add(e.RolloutFailing(draft.now, name, reason, take_back))
         return True
-    if _refill(draft, name, rollout):
-        return True
     if header.phase is e.Phase.ROLLING and wave.soak_s > 0:
         draft.add(e.SoakStarted(draft.now, name, header.wave))
         return True
-    if wave.soak_s <= 0 or _soaked_s(draft, name, rollout) >= wave.soak_s:
+    if wave.soak_s <= 0 or _is_soaked(draft, name, rollout, wave.soak_s):
         draft.add(e.WavePassed(draft.now, name, header.wave))
         return True
     return False
 
 
-def _soaked_s(draft: Draft, name: str, rollout: Rollout) -> float:
-    """Return the time for which every well host of the wave was observed healthy."""
+def _is_soaked(draft: Draft, name: str, rollout: Rollout, soak_s: float) -> bool:
+    """Whether every well host of the wave was observed healthy for long enough; not asked before it can be."""
+    if not draft.is_due(name):
+        return False
     wave = rollout.header.waves[rollout.header.wave]
-    hosts = [host for host in wave.hosts if is_evidence(rollout.hosts[host])]
-    return min((draft.world.observation(name, host).health.covered_s for host in hosts), default=0.0)
+    soaked, look_at = True, draft.now + SOAK_LOOK_S
+    for host in wave.hosts:
+        if is_evidence(rollout.hosts[host]):
+            health = draft.world.observation(name, host).health
+            soaked = soaked and health.covered_s >= soak_s
+            # Time is covered no faster than it passes.
+            since = draft.now if health.passing_since is None else health.passing_since
+            look_at = max(look_at, since + soak_s - health.covered_s)
+    if not soaked:
+        draft.wake(look_at)
+    return soaked
 
 
 def _refill(draft: Draft, name: str, rollout: Rollout) -> bool:
@@ -188,65 +186,55 @@ def _refill(draft: Draft, name: str, rollout: Rollout) -> bool:
     header = rollout.header
     meant = len(header.spec.waves[header.wave].hosts)
     wave = header.waves[header.wave]
-    counting = [host for host in wave.hosts if not _passed_over(rollout.hosts[host])]
-    missing = meant - len(counting)
+    missing = meant - (len(wave.hosts) - rollout.tally.waves[header.wave][Mark.PASSED_OVER])
+    if missing <= 0:
+        return False
     spare = [
         host
         for later in header.waves[header.wave + 1 :]
         for host in later.hosts
         if isinstance(rollout.hosts[host], Pending)
     ]
-    for host in spare[: max(0, missing)]:
+    for host in spare[:missing]:
         draft.add(e.WaveRefilled(draft.now, name, header.wave, host))
-    return missing > 0 and bool(spare)
-
-
-def _passed_over(state: HostState) -> bool:
-    return isinstance(state, Deferred) or (isinstance(state, Failed) and state.kind == SOURCE_FAILED)
-
-
-def _is_spent(rollout: Rollout) -> bool:
-    """Whether no host is left that could still start."""
-    return all(is_final(state) for state in rollout.hosts.values())
+    return bool(spare)
 
 
 def plan_ending(draft: Draft, name: str, rollout: Rollout) -> None:
     """A rollout on its way out: skip what has not begun, take back what must go back, then finish."""
     header, now = rollout.header, draft.now
     reason = header.failing.reason if header.failing is not None else "aborted"
-    open_hosts = False
-    for plan in header.spec.hosts:
-        state = rollout.hosts[plan.name]
-        if isinstance(state, Pending | Copying | Copied) and state.task.direction is Direction.DEPLOY:
-            if isinstance(state, Copying):
-                draft.ask(CancelCopy(name, plan.name, state.flight.fence))
-            draft.add(e.HostSkipped(now, name, plan.name, reason))
-        elif isinstance(state, Committed) and _must_go_back(rollout, plan.name):
-            open_hosts = True
-            target = _rollback_target(draft, plan.name, state)
-            draft.add(e.RollbackDecided(now, name, plan.name, target, reason))
-        elif not is_final(state):
-            open_hosts = True
-    if not open_hosts:
+    tally = rollout.tally
+    for host in tally.hosts[Mark.STARTABLE]:
+        state = rollout.hosts[host]
+        if isinstance(state, Copying):
+            draft.ask(CancelCopy(name, host, state.flight.fence))
+        draft.add(e.HostSkipped(now, name, host, reason))
+    going_back = _to_take_back(rollout)
+    for host, state in going_back:
+        draft.add(e.RollbackDecided(now, name, host, _rollback_target(draft, host, state), reason))
+    if not going_back and tally.count(Mark.OPEN) == tally.count(Mark.STARTABLE):
         draft.add(_ended(draft, name, rollout))
 
 
-def _must_go_back(rollout: Rollout, host: str) -> bool:
-    failing = rollout.header.failing
+def _to_take_back(rollout: Rollout) -> list[tuple[str, Committed]]:
+    """Return the committed hosts that the rollout's scope takes back, in the order of its waves."""
+    failing, header = rollout.header.failing, rollout.header
     if failing is None or not failing.take_back:
-        return False
-    scope = rollout.header.spec.policy.rollback_scope
-    if failing.whole or scope is RollbackScope.ROLLOUT:
-        return True
-    state = rollout.hosts[host]
-    if scope is RollbackScope.HOST:
-        return is_failure(state)
-    wave = next(wave for wave in rollout.header.waves if host in wave.hosts)
-    return any(is_failure(rollout.hosts[other]) or _is_going_back(rollout.hosts[other]) for other in wave.hosts)
+        return []
+    scope = RollbackScope.ROLLOUT if failing.whole else header.spec.policy.rollback_scope
+    hosts = rollout.tally.hosts[Mark.FAILED if scope is RollbackScope.HOST else Mark.COMMITTED]
+    found = []
+    for host in sorted(hosts, key=rollout.tally.position.__getitem__):
+        state = rollout.hosts[host]
+        if isinstance(state, Committed) and (scope is not RollbackScope.WAVE or _wave_goes_back(rollout, host)):
+            found.append((host, state))
+    return found
 
 
-def _is_going_back(state: HostState) -> bool:
-    return state.task.direction is Direction.ROLLBACK
+def _wave_goes_back(rollout: Rollout, host: str) -> bool:
+    counts = rollout.tally.waves[rollout.tally.wave_of[host]]
+    return bool(counts[Mark.FAILED] or counts[Mark.BACK])
 
 
 def _rollback_target(draft: Draft, host: str, state: Committed) -> StorePath:

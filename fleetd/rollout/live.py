@@ -29,7 +29,8 @@ REACH_LOST_S = 60.0
 
 def plan_live(draft: Draft) -> None:
     """Plan for every unproven host, whatever its rollout's phase is."""
-    for name, host in draft.world.unproven():
+    for name, host in draft.unproven():
+        draft.place = (name, host)
         rollout = draft.world.rollouts[name]
         state = rollout.hosts[host]
         if isinstance(state, LiveState):
@@ -133,7 +134,7 @@ def _keep_alive(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state
     if draft.now < due:
         draft.wake(due)
         return
-    # No slot is asked for: a renewal must never wait behind other work.
+    # No slot is taken: a renewal must never wait behind other work.
     draft.ask(Extend(name, plan.name, state.task.attempt, state.task.direction, state.live.fence, seen.step))
 
 
@@ -182,10 +183,11 @@ def plan_soak(draft: Draft, name: str, rollout: Rollout) -> None:
     """Keep checking every host that was committed, in every wave, until the rollout ends."""
     spec = rollout.header.spec
     builtin = timing.builtin_of(spec, timing.SOAK_BUILT_IN)
-    for plan in spec.hosts:
-        state = rollout.hosts[plan.name]
+    for host in draft.looked_at(name, rollout):
+        plan, state = rollout.plans[host], rollout.hosts[host]
         if not isinstance(state, Committed | Current) or state.unhealthy:
             continue
+        draft.place = (name, host)
         checks = spec.checks_of(plan)
         required = soak_required(rollout, plan, state)
         failures = lasting_failures(draft.world.observation(name, plan.name).health, required, checks)

@@ -77,6 +77,7 @@ def note(world: World, message: Observed) -> None:
     seen = world.observations.get((message.rollout, message.host))
     if seen is None or seen.step != message.step:
         return
+    world.agenda.touch((message.rollout, message.host))
     match message:
         case Inspected():
             seen.asking = ""

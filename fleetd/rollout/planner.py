@@ -2,6 +2,9 @@
 
 Order is priority: hosts in doubt first, then trials that must be kept alive, ended or committed, then rollbacks, then
 whatever may start. Everything that waits says when to look again.
+
+What is looked at is what the agenda names (hosts whose inputs changed or whose time has come) and, for whatever is
+scarce, the first in each line: the cost is that of what changes and starts, not of how many hosts there are.
 """
 
 from __future__ import annotations
@@ -14,14 +17,23 @@ from fleetd.rollout.starting import plan_rollbacks, plan_starts
 from fleetd.rollout.world import Rollout, World
 
 
-def plan(world: World, capacity: Capacity, now: float) -> Decision:
-    """Return the next decision. Nothing is decided twice: a host in flight is left alone until its deadline."""
-    draft = Draft.of(world, capacity, now)
+def plan(world: World, capacity: Capacity, now: float, *, everything: bool = False) -> Decision:
+    """Return the next decision. Nothing is decided twice: a host in flight is left alone until its deadline.
+
+    Args:
+        world: what is so; nothing of it is changed but that empty observations are made.
+        capacity: free slots of the executor.
+        now: the instant.
+        everything: look at every host, whether or not the agenda names it. Slow, and decides the same.
+    """
+    draft = Draft(world, capacity, now, everything=everything)
     active = list(world.active())
     plan_live(draft)
     for name, rollout in active:
+        draft.place = ("", "")
         plan_rollbacks(draft, name, rollout)
     for name, rollout in active:
+        draft.place = ("", "")
         _plan_rollout(draft, name, rollout)
     return draft.done()
 
@@ -40,8 +52,10 @@ def _plan_rollout(draft: Draft, name: str, rollout: Rollout) -> None:
     if judge_budgets(draft, name, rollout):
         return
     plan_soak(draft, name, rollout)
+    draft.place = (name, "")
     if move_waves(draft, name, rollout):
         return
+    draft.place = ("", "")
     plan_starts(draft, name, rollout)
 
 
@@ -50,5 +64,5 @@ def _plan_queued(draft: Draft, name: str, rollout: Rollout) -> None:
     if rollout.header.starts_nothing:
         plan_ending(draft, name, rollout)
         return
-    if all(draft.world.owner(host) == name for host in rollout.hosts):
+    if draft.sees((name, "")) and all(draft.world.owner(host) == name for host in rollout.hosts):
         draft.add(e.RolloutStarted(draft.now, name))

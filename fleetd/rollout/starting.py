@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fleetd.model.facts import UNREADABLE, HelperState, HostFacts
 from fleetd.model.policy import OnDrift, Unreachable
 from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
-from fleetd.rollout.decision import CancelCopy, Draft, Inspect, limit_of
+from fleetd.rollout.decision import CancelCopy, Draft, Inspect
 from fleetd.rollout.health import passed
 from fleetd.rollout.spec import HostPlan
-from fleetd.rollout.states import Copied, Copying, Direction, HostState, Lost, Pending, Stranded, is_evidence
+from fleetd.rollout.states import Copied, Copying, Direction, HostState, Lost, Pending
+from fleetd.rollout.tally import BACK, Mark
 from fleetd.rollout.world import HostRecord, Rollout
 
 INSPECTIONS = 2
 """A host counts as out of reach when it did not answer twice: one lost packet is no reason to pass it over."""
+
+INSPECTIONS_A_COPY = 4
+"""Hosts are asked before they are copied to. Some need nothing, so more are asked than there are slots for copies; but
+what is asked too early must be asked again."""
 
 COPY_MARGIN_S = 60.0
 """What a copy that was ended by its own limit has to say so."""
@@ -44,45 +51,63 @@ _BUSY_STATES = (
 
 
 def plan_starts(draft: Draft, name: str, rollout: Rollout) -> None:
-    """Plan copies and trials for the hosts of the released wave."""
+    """Plan copies and trials for the hosts of the released wave: trials first, each line until nothing is free."""
     header = rollout.header
     if header.phase is not e.Phase.ROLLING or header.wave >= len(header.waves):
         return
-    for host in header.waves[header.wave].hosts:
+    for host in draft.looked_at(name, rollout):
         state = rollout.hosts[host]
-        if isinstance(state, Pending) and state.flight is None and state.task.to is not None:
-            _plan_pending(draft, name, rollout, rollout.plans[host], state)
-        elif isinstance(state, Copying):
+        if isinstance(state, Copying):
+            draft.place = (name, host)
             _bound_copy(draft, name, rollout.plans[host], state)
-        elif isinstance(state, Copied):
-            _plan_copied(draft, name, rollout, rollout.plans[host], state)
+    draft.place = ("", "")
+    _start_trials(draft, name, rollout, rollout.tally.trials(header.wave, _open_domains(draft, rollout)))
+    asked = 0
+    for host in rollout.tally.lane(f"copy {header.wave}"):
+        if asked >= INSPECTIONS_A_COPY * draft.free["copy"] or draft.free["probe"] <= 0:
+            break
+        state = rollout.hosts[host]
+        if isinstance(state, Pending):
+            _plan_pending(draft, name, rollout, rollout.plans[host], state)
+            asked += bool(draft.world.observation(name, host).asking) or draft.has_asked(name, host)
+
+
+def _start_trials(draft: Draft, name: str, rollout: Rollout, hosts: Iterable[str]) -> None:
+    """Plan the trials of hosts in turn, until there is no slot left for those that are being asked and the next."""
+    ahead = 0
+    for host in hosts:
+        state = rollout.hosts[host]
+        if not isinstance(state, Copied):
+            continue
+        if draft.free["order"] <= 0 or draft.free["probe"] <= 0 or not _has_slot(draft, rollout, state, ahead):
+            break
+        if state.task.direction is Direction.DEPLOY and draft.has_failed(name):
+            break
+        _plan_copied(draft, name, rollout, rollout.plans[host], state)
+        ahead += bool(draft.world.observation(name, host).asking) or draft.has_asked(name, host)
+
+
+def _open_domains(draft: Draft, rollout: Rollout) -> tuple[str, ...]:
+    """Return the domains in which a host may become unproven now."""
+    held = draft.domains()
+    if len(held) < rollout.header.spec.policy.max_domains:
+        return rollout.tally.domains
+    return tuple(domain for domain in rollout.tally.domains if domain in held)
 
 
 def plan_rollbacks(draft: Draft, name: str, rollout: Rollout) -> None:
     """Plan the trials that take committed hosts back; no wave, soak or window is in their way."""
-    stranded = sum(
-        1
-        for state in rollout.hosts.values()
-        if isinstance(state, Stranded) and state.task.direction is Direction.ROLLBACK
-    )
-    for plan in rollout.header.spec.hosts:
-        state = rollout.hosts[plan.name]
-        if state.task.direction is not Direction.ROLLBACK or not isinstance(state, Copied | Copying | Pending):
-            continue
-        if isinstance(state, Copying):
-            _bound_copy(draft, name, plan, state)
-            continue
-        if stranded >= ROLLBACKS_STRANDED:
-            reason = "two hosts are unwell on their old system too: the revision is not the cause"
-            draft.add(e.HostFailed(draft.now, name, plan.name, "needs-operator", reason))
-        elif isinstance(state, Copied):
-            _plan_copied(draft, name, rollout, plan, state)
-        elif state.task.to is not None and state.flight is None:
-            _copy(draft, name, plan)
+    if rollout.tally.count(Mark.NOT_TAKEN_BACK) < ROLLBACKS_STRANDED:
+        _start_trials(draft, name, rollout, rollout.tally.lane(BACK))
+        return
+    reason = "two hosts are unwell on their old system too: the revision is not the cause"
+    for host in rollout.tally.lane(BACK):
+        if isinstance(rollout.hosts[host], Copied | Pending):
+            draft.add(e.HostFailed(draft.now, name, host, "needs-operator", reason))
 
 
 def _plan_pending(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Pending) -> None:
-    if plan.name in draft.unproven:
+    if draft.world.holder(plan.name) is not None:
         _plan_held(draft, name, plan)
         return
     stranded = draft.world.record(plan.name).stranded
@@ -95,8 +120,6 @@ def _plan_pending(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, sta
     if state.copies_failed >= COPIES:
         _pass_over(draft, name, rollout, plan, f"the copy was cut {state.copies_failed} times")
         return
-    if draft.free["copy"] <= 0:
-        return
     facts = _inspected(draft, name, rollout, plan, since=draft.now - FACTS_FRESH_S)
     if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):
         return
@@ -105,8 +128,8 @@ def _plan_pending(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, sta
 
 def _plan_held(draft: Draft, name: str, plan: HostPlan) -> None:
     """Pass over a host that was lost in an earlier rollout; one that is only on its way back is waited for."""
-    holder = draft.unproven[plan.name]
-    if isinstance(draft.world.rollouts[holder].hosts[plan.name], Lost):
+    holder = draft.world.holder(plan.name)
+    if holder is not None and isinstance(draft.world.rollouts[holder].hosts[plan.name], Lost):
         reason = f"how it ended in {holder} is not known yet: it does not answer"
         draft.add(e.HostDeferred(draft.now, name, plan.name, "unsettled", reason))
 
@@ -149,7 +172,7 @@ def _plan_copied(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, stat
             draft.now, name, plan.name, draft.fence(), deadline, parse_store_path(old), facts.machine_id, baseline
         )
     )
-    draft.count_unproven(name, plan.name)
+    draft.start(name, plan.name)
     draft.wake(deadline)
 
 
@@ -168,26 +191,28 @@ def old_system(facts: HostFacts, to: StorePath | None) -> str:
     return facts.current
 
 
-def _may_start(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, direction: Direction) -> bool:
-    """Whether one more host may become unproven: promise 2, the first host alone, and one actor per host."""
-    spec = rollout.header.spec
-    if plan.name in draft.unproven:
-        return False
-    first = direction is Direction.DEPLOY and not any(is_evidence(state) for state in rollout.hosts.values())
-    if first and name in draft.unproven.values():
-        return False
-    if any(host in draft.unproven for host in plan.depends_on):
-        return False
-    if any(plan.name in other.depends_on for other in spec.hosts if other.name in draft.unproven):
-        return False
-    if plan.domain not in draft.domains and len(draft.domains) >= spec.policy.max_domains:
-        return False
-    limit = limit_of(rollout, direction)
-    if draft.closed or len(draft.unproven) >= min(limit, draft.limit or limit):
+def _has_slot(draft: Draft, rollout: Rollout, state: Copied, ahead: int) -> bool:
+    """Whether one more host may become unproven besides those that are being asked just now: promise 2."""
+    if draft.closed or draft.unproven_count() + ahead >= draft.limit(rollout, state.task.direction):
         # Whoever comes later in the order must not take the slot that this one waits for.
         draft.closed = True
         return False
     return True
+
+
+def _may_start(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, direction: Direction) -> bool:
+    """Whether a host may become unproven now that there is a slot: the first host alone, and one actor per host."""
+    if draft.holder(plan.name) is not None:
+        return False
+    first = direction is Direction.DEPLOY and rollout.tally.count(Mark.EVIDENCE) == 0
+    if first and (rollout.tally.count(Mark.UNPROVEN) or draft.has_started(name)):
+        return False
+    if any(draft.holder(host) is not None for host in plan.depends_on):
+        return False
+    if any(draft.holder(host) == name for host in rollout.dependents.get(plan.name, ())):
+        return False
+    domains = draft.domains()
+    return plan.domain in domains or len(domains) < rollout.header.spec.policy.max_domains
 
 
 def _inspected(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, *, since: float) -> HostFacts | None:

@@ -6,7 +6,8 @@ changed nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from fleetd.model.check import CheckResult
@@ -14,14 +15,16 @@ from fleetd.model.facts import HostFacts
 from fleetd.model.fleet import Prebuilt
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
+from fleetd.rollout.agenda import Agenda
 from fleetd.rollout.header import Header, evolve_header, new_header
 from fleetd.rollout.health import Health
-from fleetd.rollout.spec import HostPlan, Kind
+from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec
 from fleetd.rollout.states import (
     Committed,
     Copied,
     Copying,
     Current,
+    Direction,
     Failed,
     HostState,
     Pending,
@@ -34,6 +37,7 @@ from fleetd.rollout.states import (
     is_final,
     is_unproven,
 )
+from fleetd.rollout.tally import Mark, Tally
 from fleetd.rollout.transitions import IllegalTransition, after_restart, evolve
 
 
@@ -80,11 +84,14 @@ class Observation:
 
 @dataclass(slots=True)
 class Rollout:
-    """One rollout: its header, and each host's state and plan, in the order of the spec."""
+    """One rollout: its header, each host's state and plan in the order of the spec, and the numbers of them."""
 
     header: Header
     hosts: dict[str, HostState]
     plans: Mapping[str, HostPlan]
+    tally: Tally
+    dependents: Mapping[str, tuple[str, ...]]
+    """Who depends on a host, by its name."""
 
 
 class World:
@@ -98,12 +105,19 @@ class World:
         self.freed_at = 0.0
         """When an unproven host last ended, in whatever rollout: since then more may start."""
         self._active: dict[str, Rollout] = {}
-        self._unproven: dict[tuple[str, str], None] = {}
+        self._unproven: dict[tuple[str, str], int] = {}
+        """Each with its number in the order of becoming so."""
+        self._held: dict[str, str] = {}
+        self._intents = 0
+        self.stakes: Counter[tuple[str, Direction]] = Counter()
+        """How many hosts each rollout has unproven, by direction."""
+        self.unproven_domains: Counter[str] = Counter()
         self._claims: dict[str, list[str]] = {}
         """Of each host, the rollouts that are not final and contain it, oldest first."""
         self._steps = 0
         self.records: dict[str, HostRecord] = {}
         self.observations: dict[tuple[str, str], Observation] = {}
+        self.agenda = Agenda()
         self.locking: str | None = None
         """The rollout whose revision is being locked just now (volatile)."""
 
@@ -120,7 +134,8 @@ class World:
                 for plan in event.spec.hosts:
                     prebuilt = str(plan.source.toplevel) if isinstance(plan.source, Prebuilt) else None
                     hosts[plan.name] = Pending(Task(None), derivation=prebuilt)
-                self._begin(event.rollout, Rollout(new_header(event), hosts, plans))
+                tally = Tally(event.spec.waves, hosts, plans)
+                self._begin(event.rollout, Rollout(new_header(event), hosts, plans, tally, _dependents(event.spec)))
             case e.OutcomeRejected():
                 self._rollout(event)
             case (
@@ -137,6 +152,7 @@ class World:
             ):
                 rollout = self._rollout(event)
                 rollout.header = evolve_header(rollout.header, event)
+                self._header_changed(event, rollout)
             case e.RolloutFinished():
                 rollout = self._rollout(event)
                 rollout.header = evolve_header(rollout.header, event)
@@ -154,6 +170,18 @@ class World:
     def unproven(self) -> Iterator[tuple[str, str]]:
         """Yield (rollout, host) of every host that is unproven, also the lost ones of rollouts that have ended."""
         yield from self._unproven
+
+    def unproven_among(self, places: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return those of some places that are unproven, in the order of ``unproven``."""
+        return sorted((place for place in places if place in self._unproven), key=self._unproven.__getitem__)
+
+    def unproven_count(self) -> int:
+        """Return how many hosts are unproven."""
+        return len(self._unproven)
+
+    def holder(self, host: str) -> str | None:
+        """Return the rollout in which a host is unproven."""
+        return self._held.get(host)
 
     def record(self, host: str) -> HostRecord:
         """Return what is recorded of a host; an empty record for one never seen."""
@@ -174,6 +202,7 @@ class World:
 
     def _begin(self, name: str, rollout: Rollout) -> None:
         self.rollouts[name] = self._active[name] = rollout
+        self.agenda.touch((name, ""))
         for host in rollout.hosts:
             self._claims.setdefault(host, []).append(name)
 
@@ -181,6 +210,14 @@ class World:
         del self._active[name]
         for host in rollout.hosts:
             self._claims[host].remove(name)
+        for waiting in self._active:
+            self.agenda.touch((waiting, ""))
+
+    def _header_changed(self, event: e.RolloutEvent, rollout: Rollout) -> None:
+        self.agenda.touch((event.rollout, ""))
+        if isinstance(event, e.WaveRefilled):
+            rollout.tally.moved(event.host, rollout.hosts[event.host], event.wave)
+        self.agenda.touch_all(event.rollout, rollout.tally.hosts[Mark.UNPROVEN])
 
     def _rollout(self, event: e.RolloutEvent | e.HostEvent | e.OutcomeRejected) -> Rollout:
         rollout = self.rollouts.get(event.rollout)
@@ -196,18 +233,31 @@ class World:
         after = evolve(before, event)
         record = _record_after(self.record(event.host), after, event)
         rollout.hosts[event.host] = after
+        rollout.tally.changed(event.host, before, after)
         if _is_progress(before, after):
             rollout.header = replace(rollout.header, progress_at=event.at)
         self.records[event.host] = record
         place = (event.rollout, event.host)
-        if is_unproven(after):
-            self._unproven[place] = None
-        elif place in self._unproven:
-            del self._unproven[place]
-            self.freed_at = event.at
+        self.agenda.touch(place)
+        self.agenda.touch((event.rollout, ""))
+        self._count_unproven(place, rollout, after, event.at)
         if type(after) is not type(before):
             # A step begins: what was seen in the last one proves nothing about this one.
             self.observations.pop((event.rollout, event.host), None)
+
+    def _count_unproven(self, place: tuple[str, str], rollout: Rollout, state: HostState, at: float) -> None:
+        name, host = place
+        stake, domain = (name, state.task.direction), rollout.plans[host].domain
+        if is_unproven(state) and place not in self._unproven:
+            self._intents += 1
+            self._unproven[place], self._held[host] = self._intents, name
+            self.stakes[stake] += 1
+            self.unproven_domains[domain] += 1
+        elif not is_unproven(state) and place in self._unproven:
+            del self._unproven[place], self._held[host]
+            self.stakes[stake] -= 1
+            self.unproven_domains[domain] -= 1
+            self.freed_at = at
 
     def _restart(self, event: e.ControllerStarted) -> None:
         if event.term <= self.term:
@@ -215,14 +265,23 @@ class World:
         self.term = event.term
         self.observations.clear()
         self.locking = None
-        for _name, rollout in self.active():
+        self.agenda.clear()
+        for name, rollout in self.active():
             rollout.header = replace(rollout.header, progress_at=rollout.header.progress_at + event.away_s)
-            for host, state in rollout.hosts.items():
-                rollout.hosts[host] = after_restart(state, event.at, event.away_s)
+            self._restart_hosts(name, rollout, tuple(rollout.hosts), event)
         for name, host in self.unproven():
             if name not in self._active:
-                hosts = self.rollouts[name].hosts
-                hosts[host] = after_restart(hosts[host], event.at, event.away_s)
+                self._restart_hosts(name, self.rollouts[name], (host,), event)
+
+    def _restart_hosts(self, name: str, rollout: Rollout, hosts: tuple[str, ...], event: e.ControllerStarted) -> None:
+        self.agenda.touch((name, ""))
+        self.agenda.touch_all(name, hosts)
+        for host in hosts:
+            before = rollout.hosts[host]
+            after = after_restart(before, event.at, event.away_s)
+            if after is not before:
+                rollout.hosts[host] = after
+                rollout.tally.changed(host, before, after)
 
     def _learn_good(self, rollout: Rollout, phase: e.Phase) -> None:
         if phase not in (e.Phase.SUCCEEDED, e.Phase.INCOMPLETE):
@@ -235,6 +294,14 @@ class World:
             if rollout.header.spec.kind is Kind.ROLLBACK:
                 before = None  # what was there before is what people wanted to leave
             self.records[host] = replace(record, last_good=good, good_before=before, wanted=good, left=good)
+
+
+def _dependents(spec: RolloutSpec) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for plan in spec.hosts:
+        for host in plan.depends_on:
+            found[host] = (*found.get(host, ()), plan.name)
+    return found
 
 
 def _is_progress(before: HostState, after: HostState) -> bool:

@@ -212,6 +212,23 @@ def test_a_wave_whose_only_host_turned_sick_within_the_budget_ends_the_rollout()
     assert failing[0].take_back is (lenient.on_failure is OnFailure.ROLLBACK)
 
 
+def test_a_failure_is_judged_before_the_next_trial_starts() -> None:
+    built = Built()
+    waves = (Wave("canary", ("h1",), 9.0), Wave("rest", ("h2", "h3")))
+    built.rollout("r-1", "h1", "h2", "h3", waves=waves)
+    built.bring("r-1", "h1", "committed")
+    built.apply(e.WavePassed(built.now, "r-1", 0))
+    built.bring("r-1", "h2", "copied")
+    built.inspected("r-1", "h2")
+    step = built.world.observation("r-1", "h1").step
+    failing = (CheckResult("web", CheckOutcome.FAIL, "500"),)
+    for at in (built.now, built.now + 1):
+        note(built.world, Probed(at, "r-1", "h1", step, failing, ("web",), 1.0))
+    decision = decide(built, 1.0)
+    assert hosts_of(decision, e.HostUnhealthy) == ["h1"]
+    assert hosts_of(decision, e.TrialIntended) == []
+
+
 def test_asking_a_host_again_is_no_progress() -> None:
     built = Built()
     built.rollout("r-1", "h1")

@@ -17,6 +17,7 @@ from fleetd.model.policy import Policy
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
 from fleetd.rollout import states as s
+from fleetd.rollout.agenda import Agenda
 from fleetd.rollout.codec import decode_event, encode_event
 from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec, Wave
 from fleetd.rollout.transitions import IllegalTransition, after_restart, evolve
@@ -84,7 +85,9 @@ def world_with(state: s.HostState) -> World:
     world = World()
     world.apply(e.ControllerStarted(1.0, 1, 0.0))
     world.apply(e.RolloutRequested(1.0, "r-1", SPEC))
-    world.rollouts["r-1"].hosts["h1"] = state
+    rollout = world.rollouts["r-1"]
+    rollout.tally.changed("h1", rollout.hosts["h1"], state)
+    rollout.hosts["h1"] = state
     return world
 
 
@@ -97,7 +100,9 @@ def picture(world: World) -> object:
 def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
-    return (value.header, dict(value.hosts)) if isinstance(value, Rollout) else value
+    if isinstance(value, Rollout):
+        return value.header, dict(value.hosts), _plain(vars(value.tally))
+    return _plain(vars(value)) if isinstance(value, Agenda) else value
 
 
 @given(STATES, EVENTS)
