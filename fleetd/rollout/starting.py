@@ -11,8 +11,8 @@ from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.decision import CancelCopy, Draft, Inspect
 from fleetd.rollout.health import passed
-from fleetd.rollout.spec import HostPlan
-from fleetd.rollout.states import Copied, Copying, Direction, HostState, Lost, Pending
+from fleetd.rollout.spec import HostPlan, Kind
+from fleetd.rollout.states import Copied, Copying, Direction, HostState, Lost, Pending, is_final
 from fleetd.rollout.tally import BACK, Mark
 from fleetd.rollout.world import HostRecord, Rollout
 
@@ -177,8 +177,15 @@ def _plan_copied(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, stat
 
 
 def _baseline(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, facts: HostFacts) -> tuple[str, ...]:
-    """Return the checks that count: those that passed on the old system, or all where the new one runs already."""
-    if facts.current == rollout.hosts[plan.name].task.to:
+    """Return the checks that count: those that passed on the old system, or all where the new one runs already.
+
+    A rollback by a person's word is judged by what passed on the system that it goes back to, not by what passes on
+    the one that it leaves.
+    """
+    to, record = rollout.hosts[plan.name].task.to, draft.world.record(plan.name)
+    if rollout.header.spec.kind is Kind.ROLLBACK and to == record.came_from:
+        return record.passed_there
+    if facts.current == to:
         # What fails now fails on the new system, so nothing can be excused by the old one.
         return plan.checks
     return passed(draft.world.observation(name, plan.name).baseline)
@@ -207,12 +214,20 @@ def _may_start(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, direct
     first = direction is Direction.DEPLOY and rollout.tally.count(Mark.EVIDENCE) == 0
     if first and (rollout.tally.count(Mark.UNPROVEN) or draft.has_started(name)):
         return False
-    if any(draft.holder(host) is not None for host in plan.depends_on):
+    if any(_is_ahead(draft, rollout, host, plan.name) for host in plan.depends_on):
         return False
     if any(draft.holder(host) == name for host in rollout.dependents.get(plan.name, ())):
         return False
     domains = draft.domains()
     return plan.domain in domains or len(domains) < rollout.header.spec.policy.max_domains
+
+
+def _is_ahead(draft: Draft, rollout: Rollout, host: str, dependent: str) -> bool:
+    """Whether a dependency is in trial, or has its own turn first: it is of the same wave or an earlier one."""
+    if draft.holder(host) is not None:
+        return True
+    state, wave_of = rollout.hosts.get(host), rollout.tally.wave_of
+    return state is not None and wave_of[host] <= wave_of[dependent] and not is_final(state)
 
 
 def _inspected(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, *, since: float) -> HostFacts | None:

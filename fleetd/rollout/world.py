@@ -46,7 +46,8 @@ class HostRecord:
     """What fleetd owes a host and last left there; kept apart from rollouts, and longer.
 
     ``tried`` is what it was last told to try, until it is known to run something else: a stranded host may run it.
-    ``stranded`` is why going back failed there; nothing is started on it until a person clears it.
+    ``stranded`` is why going back failed there; nothing is started on it until a person clears it. ``came_from`` is
+    what it ran before its last commit, and ``passed_there`` the checks that passed on that.
     """
 
     wanted: StorePath | None = None
@@ -56,6 +57,8 @@ class HostRecord:
     machine_id: str = ""
     tried: StorePath | None = None
     stranded: str = ""
+    came_from: StorePath | None = None
+    passed_there: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -330,6 +333,8 @@ def _record_after(record: HostRecord, state: HostState, event: e.HostEvent) -> H
             )
         case Current(), e.FoundCurrent():
             return replace(record, wanted=to, left=to, machine_id=record.machine_id or event.machine_id)
+        case Committed(old=old, passed_before=passed), e.HostReported():
+            return replace(record, wanted=to, left=to, tried=None, came_from=old, passed_there=passed)
         case Committed() | RolledBack(), _ if not isinstance(event, e.HostUnhealthy):
             return replace(record, wanted=to, left=to, tried=None)
         case Stranded(reason=reason), _:

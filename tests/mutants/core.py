@@ -220,7 +220,14 @@ CORE = (
     Mutant(
         "a check that fails is excused where the new system runs already",
         "fleetd/rollout/starting.py",
-        "    if facts.current == rollout.hosts[plan.name].task.to:\n",
+        "    if facts.current == to:\n",
+        "    if False:\n",
+        ("tests/rollout/test_planner.py",),
+    ),
+    Mutant(
+        "a rollback is judged by what passes on the system that it leaves",
+        "fleetd/rollout/starting.py",
+        "    if rollout.header.spec.kind is Kind.ROLLBACK and to == record.came_from:\n",
         "    if False:\n",
         ("tests/rollout/test_planner.py",),
     ),

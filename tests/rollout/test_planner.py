@@ -8,6 +8,7 @@ import pytest
 
 from fleetd.model.check import CheckOutcome, CheckResult
 from fleetd.model.facts import HelperState
+from fleetd.model.fleet import Prebuilt
 from fleetd.model.policy import FailureBudget, OnFailure, Size
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
@@ -15,7 +16,7 @@ from fleetd.rollout.decision import Capacity, Decision, Inspect, Reach
 from fleetd.rollout.health import Health, observe
 from fleetd.rollout.observations import Inspected, Probed, Reached, note
 from fleetd.rollout.planner import plan
-from fleetd.rollout.spec import Wave
+from fleetd.rollout.spec import Kind, Wave
 from fleetd.rollout.states import Deferred, Lost, is_unproven
 from tests.rollout.worlds import POLICY, Built, facts_of, spec_of, system
 
@@ -119,6 +120,42 @@ def test_a_check_that_fails_is_not_excused_where_the_new_system_runs_already() -
     (trial,) = [event for event in decide(built).events if isinstance(event, e.TrialIntended)]
     assert trial.passed_before == ("web",)
     assert trial.old == system("h1", 1)
+
+
+def test_a_rollback_is_judged_by_what_passed_on_the_system_it_goes_back_to() -> None:
+    built = Built()
+    built.rollout("r-1", "h1")
+    built.bring("r-1", "h1", "copied")
+    fence = built.fence()
+    built.apply(e.TrialIntended(built.now, "r-1", "h1", fence, built.now + 99, system("h1", 1), "m-h1", ()))
+    built.report("r-1", "h1", HelperState.TRIAL)
+    built.bring_on("r-1", "h1", "committing", "committed")
+    built.apply(e.WavePassed(built.now, "r-1", 0))
+    built.apply(e.RolloutFinished(built.now, "r-1", e.Phase.SUCCEEDED, ""))
+    back = replace(spec_of(("h1",)), kind=Kind.ROLLBACK)
+    back = replace(back, hosts=(replace(back.hosts[0], source=Prebuilt(system("h1", 1))),))
+    built.roll("r-2", back, {"h1": system("h1", 1)})
+    built.bring("r-2", "h1", "copied")
+    step = built.world.observation("r-2", "h1").step
+    facts = facts_of("h1", system("h1", 2))
+    # The check never passed on the old system, and passes on the new one that is to be left.
+    note(built.world, Inspected(built.now, "r-2", "h1", step, facts, PASS, ""))
+    (trial,) = [event for event in decide(built).events if isinstance(event, e.TrialIntended)]
+    assert trial.passed_before == ()
+
+
+def test_a_host_waits_for_its_dependency_of_the_same_wave() -> None:
+    built = Built()
+    spec = spec_of(("a", "b"))
+    spec = replace(spec, hosts=(replace(spec.hosts[0], depends_on=("b",)), spec.hosts[1]))
+    built.roll("r-1", spec, {"a": system("a", 2), "b": system("b", 2)})
+    for host in ("a", "b"):
+        built.bring("r-1", host, "copied")
+        built.inspected("r-1", host)
+    assert hosts_of(decide(built), e.TrialIntended) == ["b"]
+    built.bring_on("r-1", "b", "switching", "trial", "committing", "committed")
+    built.inspected("r-1", "a")
+    assert hosts_of(decide(built), e.TrialIntended) == ["a"]
 
 
 # -- slots --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fleetd.model.check import Check, HttpCheck
 from fleetd.model.facts import HelperState, HostFacts, Verdict
 from fleetd.model.fence import NO_FENCE, Fence
@@ -89,17 +91,26 @@ class Built:
 
     def rollout(self, name: str, *hosts: str, policy: Policy = POLICY, waves: tuple[Wave, ...] = ()) -> None:
         """Begin a rollout and build its hosts."""
-        self.apply(e.RolloutRequested(self.now, name, spec_of(hosts, policy, waves)))
+        self.roll(name, spec_of(hosts, policy, waves), {host: system(host, 2) for host in hosts})
+
+    def roll(self, name: str, spec: RolloutSpec, built: Mapping[str, StorePath]) -> None:
+        """Begin a rollout and let its hosts be built as given."""
+        self.apply(e.RolloutRequested(self.now, name, spec))
         self.apply(e.RolloutStarted(self.now, name))
-        for host in hosts:
+        for host, toplevel in built.items():
             fence = self.fence()
             self.apply(e.BuildIntended(self.now, name, host, fence, self.now + 9))
-            self.apply(e.Built(self.now, name, host, fence, system(host, 2)))
+            self.apply(e.Built(self.now, name, host, fence, toplevel))
         self.apply(e.RollingStarted(self.now, name))
 
     def bring(self, name: str, host: str, to: str) -> None:
         """Bring a built host on to one of ``ORDER``."""
         for step in ORDER[1 : ORDER.index(to) + 1]:
+            getattr(self, f"_{step}")(name, host)
+
+    def bring_on(self, name: str, host: str, *steps: str) -> None:
+        """Bring a host on by the steps named."""
+        for step in steps:
             getattr(self, f"_{step}")(name, host)
 
     def report(self, name: str, host: str, state: HelperState, reason: str = "") -> None:
