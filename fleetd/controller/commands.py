@@ -92,7 +92,75 @@ class ClearHost:
     reason: str = ""
 
 
-Command = SubmitRollout | AbortRollout | RollBackRollout | RollBackHosts | ClearHost
+@dataclass(frozen=True, slots=True)
+class PauseRollout:
+    """Start nothing more for now; what is under way goes on to its end."""
+
+    rollout: str
+    requested_by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRollout:
+    """Go on. Failures until now count no more, since a person goes on in spite of them."""
+
+    rollout: str
+    requested_by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PromoteRollout:
+    """End the soak of the present wave; nothing else is skipped."""
+
+    rollout: str
+    requested_by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ApproveWave:
+    """Let the wave start that waits for a person."""
+
+    rollout: str
+    requested_by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DenyWave:
+    """Do not let it start: the rollout ends with what it has."""
+
+    rollout: str
+    requested_by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryHost:
+    """Try a host of the rollout once more that went back, failed, was deferred or skipped."""
+
+    rollout: str
+    host: str
+    requested_by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SkipHost:
+    """Leave a host out on which nothing was done yet."""
+
+    rollout: str
+    host: str
+    requested_by: str
+    reason: str = ""
+
+
+RolloutVerb = PauseRollout | ResumeRollout | PromoteRollout | ApproveWave | DenyWave | RetryHost | SkipHost
+"""What is said to a rollout that runs; ``verbs`` has the rules."""
+
+Command = SubmitRollout | AbortRollout | RollBackRollout | RollBackHosts | ClearHost | RolloutVerb
 
 
 @dataclass(frozen=True, slots=True)

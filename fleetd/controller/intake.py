@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fleetd.controller.commands import (
-    AbortRollout,
     Accepted,
-    ClearHost,
     Command,
     Document,
     Figures,
     RequestKey,
     RollBackHosts,
-    RollBackRollout,
     SubmitRollout,
 )
 from fleetd.controller.figures import figures_of
@@ -109,7 +106,7 @@ class Intake:
                 if isinstance(command, SubmitRollout):
                     return await self._controller.submit(await self._spec(command))
                 return await self._controller.submit(await self._rollback_spec(command))
-            case AbortRollout() | RollBackRollout() | ClearHost():
+            case _:
                 return await self._controller.submit(command)
 
     async def repeat(self, key: RequestKey) -> Accepted | None:

@@ -11,7 +11,22 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from fleetd.controller.commands import AbortRollout, Accepted, ClearHost, RequestKey, RollBackRollout
+from fleetd.controller.commands import (
+    AbortRollout,
+    Accepted,
+    ApproveWave,
+    ClearHost,
+    DenyWave,
+    PauseRollout,
+    PromoteRollout,
+    RequestKey,
+    ResumeRollout,
+    RetryHost,
+    RollBackRollout,
+    RolloutVerb,
+    SkipHost,
+)
+from fleetd.controller.verbs import said
 from fleetd.errors import FleetdError, JournalError, NotFoundError, OverloadedError, RefusedError, UsageError
 from fleetd.executor.executor import Executor, Job, Outcome
 from fleetd.ports import Clock, Journal, ReadModels, Record
@@ -40,7 +55,7 @@ BURST_S = 0.05
 LARGEST_SLEEP_S = 60.0
 """However far the next deadline is, the loop looks round once a minute."""
 
-Intake = RolloutSpec | AbortRollout | RollBackRollout | RequestKey | ClearHost
+Intake = RolloutSpec | AbortRollout | RollBackRollout | RequestKey | ClearHost | RolloutVerb
 
 
 @dataclass(slots=True)
@@ -213,6 +228,17 @@ class Controller:
                 rollout = self._holder(command.host)
                 cleared = e.HostCleared(now, rollout, command.host, command.requested_by, command.reason)
                 return cleared, rollout, False
+            case (
+                PauseRollout()
+                | ResumeRollout()
+                | PromoteRollout()
+                | ApproveWave()
+                | DenyWave()
+                | RetryHost()
+                | SkipHost()
+            ):
+                outcome = said(self.world, command, now)
+                return outcome.event, command.rollout, outcome.event is None
             case AbortRollout():
                 header = self._known(command.rollout)
                 if header.aborted is not None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from fleetd.rollout import events as e
-from fleetd.rollout.gates import reason_of
+from fleetd.rollout.blocked import instant, rollout_waits
 from fleetd.rollout.states import (
     SOURCE_FAILED,
     Committed,
@@ -15,20 +14,15 @@ from fleetd.rollout.states import (
     HostState,
     LiveState,
     Pending,
-    is_evidence,
+    reason_of,
     shown,
 )
 from fleetd.rollout.tally import Mark
 from fleetd.rollout.world import HostRecord, Rollout, World
 
+__all__ = ["Document", "host_document", "instant", "record_document", "rollout_document", "shown_phase"]
+
 Document = Mapping[str, object]
-
-
-def instant(at: float | None) -> str | None:
-    """Return RFC 3339 in UTC, to the millisecond."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def rollout_document(world: World, rollout: Rollout, now: float) -> Document:
@@ -38,7 +32,7 @@ def rollout_document(world: World, rollout: Rollout, now: float) -> Document:
         "id": spec.id,
         "kind": spec.kind.value,
         "phase": shown_phase(rollout).value,
-        "paused": False,
+        "paused": header.paused is not None,
         "revision": header.locked or spec.revision,
         "goal": spec.goal.value,
         "policy": spec.policy.name,
@@ -50,7 +44,7 @@ def rollout_document(world: World, rollout: Rollout, now: float) -> Document:
         "finish_reason": header.finish_reason,
         "waves": [_wave(rollout, index) for index in range(len(header.waves))],
         "counts": _counts(*rollout.tally.words),
-        "blocked_by": blocked_by(world, rollout, now),
+        "blocked_by": [blocked.document() for blocked in rollout_waits(world, rollout, now)],
         "error": _error(rollout),
         "seq": world.seq,
     }
@@ -140,55 +134,4 @@ def record_document(record: HostRecord) -> Document:
         "good_before": record.good_before,
         "left": record.left,
         "machine_id": record.machine_id,
-    }
-
-
-def blocked_by(world: World, rollout: Rollout, now: float) -> list[Document]:
-    """Return what the rollout waits for: the reason, until when, and what to type; empty when it is final."""
-    header, found = rollout.header, []
-    name = header.spec.id
-    if header.phase.is_final:
-        return []
-    if header.phase is e.Phase.PENDING:
-        owners = sorted({owner for host in rollout.hosts if (owner := world.owner(host)) not in (None, name)})
-        text = f"waits for {', '.join(str(owner) for owner in owners)}, which holds some of its hosts"
-        return [_blocked("queued", text, None, f"fleetctl abort {owners[0]}" if owners else "")]
-    tally = rollout.tally
-    unproven = [(host, rollout.hosts[host]) for host in tally.hosts[Mark.UNPROVEN]]
-    lost = [host for host, state in unproven if isinstance(state, LiveState) and state.live.lost_since]
-    if lost:
-        text = "asked again until they answer; their guards take them back by themselves"
-        found.append(_blocked("unknown", text, None, "", lost))
-    if header.phase is e.Phase.SOAKING and header.wave < len(header.waves):
-        found.append(_soak(world, rollout, now))
-    holding = list(tally.hosts[Mark.UNPROVEN])
-    if header.phase is e.Phase.ROLLING and tally.count(Mark.STARTABLE) and holding:
-        first = not tally.count(Mark.EVIDENCE)
-        text = "the first host is alone until it is committed" if first else "hosts in trial hold the slots"
-        found.append(_blocked("first-host" if first else "max-parallel", text, None, "", holding))
-    deferred = list(tally.hosts[Mark.DEFERRED])
-    if deferred:
-        text = reason_of(rollout.hosts[deferred[0]])
-        found.append(_blocked("deferred", text, None, f"fleetctl deploy --on {','.join(deferred[:5])}", deferred))
-    return found
-
-
-def _soak(world: World, rollout: Rollout, now: float) -> Document:
-    wave = rollout.header.waves[rollout.header.wave]
-    hosts, name = [host for host in wave.hosts if is_evidence(rollout.hosts[host])], rollout.header.spec.id
-    covered_s = min((world.observation(name, host).health.covered_s for host in hosts), default=0.0)
-    left_s = max(0.0, wave.soak_s - covered_s)
-    text = f"wave {wave.name} was observed healthy for {covered_s:.0f} of {wave.soak_s:.0f} s"
-    return _blocked("soak", text, now + left_s, "", hosts)
-
-
-def _blocked(reason: str, text: str, until: float | None, todo: str, hosts: list[str] | None = None) -> Document:
-    names = hosts or []
-    return {
-        "reason": reason,
-        "text": text,
-        "until": instant(until),
-        "type": todo,
-        "hosts": names[:20],
-        "count": len(names),
     }

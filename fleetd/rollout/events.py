@@ -23,6 +23,7 @@ from fleetd.rollout.host_events import (
     HostFailed,
     HostGivenUp,
     HostReported,
+    HostRetried,
     HostSkipped,
     HostUnhealthy,
     OrderNotSent,
@@ -37,8 +38,14 @@ from fleetd.rollout.host_events import (
 from fleetd.rollout.rollout_events import (
     FINAL_PHASES,
     AbortRequested,
+    ApprovalAsked,
+    ApprovalDenied,
+    ApprovalGiven,
     ControllerStarted,
+    PauseRequested,
     Phase,
+    PromoteRequested,
+    ResumeRequested,
     RevisionLocked,
     RevisionRefused,
     RollbackRequested,
@@ -55,6 +62,9 @@ from fleetd.rollout.rollout_events import (
 __all__ = [
     "FINAL_PHASES",
     "AbortRequested",
+    "ApprovalAsked",
+    "ApprovalDenied",
+    "ApprovalGiven",
     "BuildIntended",
     "Built",
     "CommitIntended",
@@ -73,6 +83,7 @@ __all__ = [
     "HostFailed",
     "HostGivenUp",
     "HostReported",
+    "HostRetried",
     "HostSkipped",
     "HostUnhealthy",
     "IntentEvent",
@@ -80,7 +91,10 @@ __all__ = [
     "OrderRejected",
     "OutcomeEvent",
     "OutcomeRejected",
+    "PauseRequested",
     "Phase",
+    "PromoteRequested",
+    "ResumeRequested",
     "RevertIntended",
     "RevisionLocked",
     "RevisionRefused",
@@ -123,6 +137,7 @@ HostEvent = (
     | HostDeferred
     | HostFailed
     | HostSkipped
+    | HostRetried
     | HostGivenUp
     | HostCleared
     | HostUnhealthy
@@ -139,6 +154,12 @@ RolloutEvent = (
     | SoakStarted
     | WavePassed
     | RolloutFailing
+    | PauseRequested
+    | ResumeRequested
+    | PromoteRequested
+    | ApprovalAsked
+    | ApprovalGiven
+    | ApprovalDenied
     | AbortRequested
     | RollbackRequested
     | RolloutFinished

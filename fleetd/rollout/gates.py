@@ -21,6 +21,7 @@ from fleetd.rollout.states import (
     Stranded,
     is_evidence,
     is_failure,
+    reason_of,
 )
 from fleetd.rollout.tally import BUILD, EVALUATE, Mark
 from fleetd.rollout.world import Rollout
@@ -70,12 +71,18 @@ def _prepare(draft: Draft, name: str, rollout: Rollout) -> None:
 
 def judge_budgets(draft: Draft, name: str, rollout: Rollout) -> bool:
     """End the rollout's forward motion when a budget is exceeded. Returns whether it was."""
-    reason = _exceeded(rollout) or _no_progress(draft, name, rollout)
+    header = rollout.header
+    exceeded = _exceeded(rollout)
+    if exceeded and header.spec.policy.on_failure is OnFailure.PAUSE:
+        if header.paused is None:
+            draft.add(e.PauseRequested(draft.now, name, "the policy (on_failure = pause)", exceeded))
+        return header.paused is None
+    reason = exceeded or _no_progress(draft, name, rollout)
     if reason:
-        take_back = rollout.header.spec.policy.on_failure is OnFailure.ROLLBACK
+        take_back = header.spec.policy.on_failure is OnFailure.ROLLBACK
         draft.add(e.RolloutFailing(draft.now, name, reason, take_back))
         return True
-    unreachable = _unreachable(rollout)
+    unreachable = "" if header.paused is not None else _unreachable(rollout)
     if unreachable:
         draft.add(e.RolloutFailing(draft.now, name, unreachable, take_back=False))
         return True
@@ -86,18 +93,21 @@ def _exceeded(rollout: Rollout) -> str:
     """Return which failure budget is exceeded and by whom: failures must be *more* than the budget."""
     spec, tally = rollout.header.spec, rollout.tally
     budget, total = spec.policy.failure_budget, len(rollout.hosts)
-    every = tally.count(Mark.FAILED)
+    # What a person resumed in spite of counts no more; those hosts are few.
+    forgiven = [host for host in rollout.header.forgiven if is_failure(rollout.hosts[host])]
+    every = tally.count(Mark.FAILED) - len(forgiven)
     if not every:
         return ""
     for index, wave in enumerate(rollout.header.waves):
         limit = budget.canary if index == 0 and len(rollout.header.waves) > 1 else budget.wave
         allowed = limit.budget(len(wave.hosts))
-        if tally.waves[index][Mark.FAILED] > allowed:
-            failed = [host for host in wave.hosts if is_failure(rollout.hosts[host])]
+        if tally.waves[index][Mark.FAILED] - sum(host in wave.hosts for host in forgiven) > allowed:
+            failed = [host for host in wave.hosts if is_failure(rollout.hosts[host]) and host not in forgiven]
             return _over(failed, f"wave {wave.name}", allowed, rollout)
     allowed = budget.total.budget(total)
     if every > allowed:
-        return _over([host for host in tally.order if is_failure(rollout.hosts[host])], "the rollout", allowed, rollout)
+        failed = [host for host in tally.order if is_failure(rollout.hosts[host]) and host not in forgiven]
+        return _over(failed, "the rollout", allowed, rollout)
     return ""
 
 
@@ -110,7 +120,7 @@ def _over(failed: list[str], scope: str, allowed: int, rollout: Rollout) -> str:
 def _no_progress(draft: Draft, name: str, rollout: Rollout) -> str:
     """The progress clock runs only while hosts are in flight or may start; not in a soak, nor behind others' hosts."""
     header = rollout.header
-    if header.phase is not e.Phase.ROLLING:
+    if header.phase is not e.Phase.ROLLING or header.paused is not None:
         return ""
     limit = header.spec.policy.progress_deadline_s
     due = max(header.progress_at, draft.world.freed_at) + limit
@@ -132,10 +142,30 @@ def _unreachable(rollout: Rollout) -> str:
     return f"{len(lost)} hosts are out of reach, {allowed} allowed: {', '.join(lost[:5])}"
 
 
+def ask_approval(draft: Draft, name: str, rollout: Rollout) -> bool:
+    """Wait for a person where the released wave needs one. Returns whether it does."""
+    header = rollout.header
+    if header.wave >= len(header.waves) or header.wave in header.approved:
+        return False
+    wait_s = header.waves[header.wave].approval_s
+    if wait_s is None:
+        return False
+    if header.approval_until is None:
+        draft.add(e.ApprovalAsked(draft.now, name, header.wave, draft.now + wait_s))
+    elif draft.now >= header.approval_until:
+        reason = f"wave {header.waves[header.wave].name} was not approved within {format_duration(wait_s)}"
+        draft.add(e.ApprovalDenied(draft.now, name, header.wave, "nobody", reason))
+    else:
+        draft.wake(header.approval_until)
+    return True
+
+
 def move_waves(draft: Draft, name: str, rollout: Rollout) -> bool:
     """Refill, pass or end the released wave. Returns whether the rollout moved, so that nothing else is planned."""
     header = rollout.header
     if header.wave >= len(header.waves):
+        if rollout.tally.count(Mark.OPEN):
+            return False  # a host of an earlier wave is tried once more
         draft.add(_finished(draft, name, rollout))
         return True
     wave, counts = header.waves[header.wave], rollout.tally.waves[header.wave]
@@ -165,6 +195,8 @@ def move_waves(draft: Draft, name: str, rollout: Rollout) -> bool:
 
 def _is_soaked(draft: Draft, name: str, rollout: Rollout, soak_s: float) -> bool:
     """Whether every well host of the wave was observed healthy for long enough; not asked before it can be."""
+    if rollout.header.promoted == rollout.header.wave:
+        return True
     if not draft.is_due(name):
         return False
     wave = rollout.header.waves[rollout.header.wave]
@@ -277,15 +309,6 @@ def _ended(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
 def _is_out_of_hand(state: HostState) -> bool:
     """Whether nobody can say that the host is back on what it ran before."""
     return isinstance(state, Lost) or (isinstance(state, Failed) and state.kind in ("lost", "interfered"))
-
-
-def reason_of(state: HostState) -> str:
-    """Return the sentence a state carries, if any."""
-    match state:
-        case Committed(unhealthy=why):
-            return why
-        case _:
-            return str(getattr(state, "reason", "") or getattr(state, "unhealthy", ""))
 
 
 def _first_reason(rollout: Rollout, kind: type[Failed] | type[Stranded]) -> str:

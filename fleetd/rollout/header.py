@@ -28,6 +28,15 @@ class Aborted:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """Nothing more starts until a person resumes it."""
+
+    by: str
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """What is true of a rollout as a whole.
 
@@ -45,6 +54,14 @@ class Header:
     source_error: str = ""
     failing: Failing | None = None
     aborted: Aborted | None = None
+    paused: Paused | None = None
+    promoted: int | None = None
+    """The wave whose soak a person ended."""
+    approved: tuple[int, ...] = ()
+    approval_until: float | None = None
+    """Until when the released wave waits for approval; None while it was not asked for."""
+    forgiven: tuple[str, ...] = ()
+    """Hosts whose failure counts no more, because a person resumed the rollout all the same."""
     finished_at: float | None = None
     finish_reason: str = ""
 
@@ -76,6 +93,10 @@ def evolve_header(header: Header, event: e.RolloutEvent) -> Header:
             return replace(header, waves=_refill(header, event))
         case e.SoakStarted() if event.wave == header.wave and header.phase is e.Phase.ROLLING:
             return replace(header, phase=e.Phase.SOAKING)
+        case e.PauseRequested() | e.ResumeRequested() | e.PromoteRequested():
+            return _person_says(header, event)
+        case e.ApprovalAsked() | e.ApprovalGiven() | e.ApprovalDenied() if event.wave == header.wave:
+            return _approval(header, event)
         case e.WavePassed() if event.wave == header.wave and header.phase in (e.Phase.ROLLING, e.Phase.SOAKING):
             return replace(header, phase=e.Phase.ROLLING, wave=header.wave + 1, progress_at=event.at)
         case e.RolloutFailing() if header.failing is None:
@@ -88,6 +109,36 @@ def evolve_header(header: Header, event: e.RolloutEvent) -> Header:
             return replace(header, phase=e.Phase.ROLLING_BACK, failing=failing)
         case e.RolloutFinished():
             return replace(header, phase=event.phase, finished_at=event.at, finish_reason=event.reason)
+        case _:
+            raise IllegalTransition(header, event)
+
+
+def _person_says(header: Header, event: e.PauseRequested | e.ResumeRequested | e.PromoteRequested) -> Header:
+    match event:
+        case e.PauseRequested() if header.paused is None and not header.starts_nothing:
+            return replace(header, paused=Paused(event.by, event.reason, event.at))
+        case e.ResumeRequested() if header.paused is not None:
+            return replace(header, paused=None, progress_at=event.at, forgiven=event.forgiven)
+        case e.PromoteRequested() if header.phase is e.Phase.SOAKING and event.wave == header.wave:
+            return replace(header, promoted=event.wave)
+        case _:
+            raise IllegalTransition(header, event)
+
+
+def _approval(header: Header, event: e.ApprovalAsked | e.ApprovalGiven | e.ApprovalDenied) -> Header:
+    match event:
+        case e.ApprovalAsked() if header.phase is e.Phase.ROLLING and event.wave not in header.approved:
+            return replace(header, phase=e.Phase.AWAITING_APPROVAL, approval_until=event.until)
+        case e.ApprovalGiven() if header.phase is e.Phase.AWAITING_APPROVAL:
+            return replace(
+                header,
+                phase=e.Phase.ROLLING,
+                approved=(*header.approved, event.wave),
+                approval_until=None,
+                progress_at=event.at,
+            )
+        case e.ApprovalDenied() if header.phase is e.Phase.AWAITING_APPROVAL:
+            return replace(header, aborted=header.aborted or Aborted(event.by, event.reason), approval_until=None)
         case _:
             raise IllegalTransition(header, event)
 

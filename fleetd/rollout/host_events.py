@@ -108,6 +108,17 @@ class HostSkipped:
 
 
 @dataclass(frozen=True, slots=True)
+class HostRetried:
+    """A person wants a host tried once more."""
+
+    at: float
+    rollout: str
+    host: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CopyIntended:
     """The closure is about to be pushed."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import Capacity, Decision, Draft
-from fleetd.rollout.gates import judge_budgets, move_waves, plan_ending, plan_preparation
+from fleetd.rollout.gates import ask_approval, judge_budgets, move_waves, plan_ending, plan_preparation
 from fleetd.rollout.live import plan_live, plan_soak
 from fleetd.rollout.starting import plan_rollbacks, plan_starts
 from fleetd.rollout.world import Rollout, World
@@ -47,13 +47,16 @@ def _plan_rollout(draft: Draft, name: str, rollout: Rollout) -> None:
         plan_ending(draft, name, rollout)
         return
     if header.phase is e.Phase.EVALUATING:
-        plan_preparation(draft, name, rollout)
+        if header.paused is None:
+            plan_preparation(draft, name, rollout)
         return
     if judge_budgets(draft, name, rollout):
         return
     plan_soak(draft, name, rollout)
+    if header.paused is not None:
+        return
     draft.place = (name, "")
-    if move_waves(draft, name, rollout):
+    if ask_approval(draft, name, rollout) or move_waves(draft, name, rollout):
         return
     draft.place = ("", "")
     plan_starts(draft, name, rollout)
@@ -63,6 +66,8 @@ def _plan_queued(draft: Draft, name: str, rollout: Rollout) -> None:
     """Start a rollout once no earlier one holds any of its hosts."""
     if rollout.header.starts_nothing:
         plan_ending(draft, name, rollout)
+        return
+    if rollout.header.paused is not None:
         return
     if draft.sees((name, "")) and all(draft.world.owner(host) == name for host in rollout.hosts):
         draft.add(e.RolloutStarted(draft.now, name))

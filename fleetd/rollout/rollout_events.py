@@ -16,6 +16,7 @@ class Phase(StrEnum):
     BUILDING = "building"
     ROLLING = "rolling"
     SOAKING = "soaking"
+    AWAITING_APPROVAL = "awaiting-approval"
     ROLLING_BACK = "rolling-back"
     SUCCEEDED = "succeeded"
     INCOMPLETE = "incomplete"
@@ -128,6 +129,70 @@ class RolloutFailing:
     rollout: str
     reason: str
     take_back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """Nothing more starts for now; what is under way goes on. Said by a person, or by a policy when it failed."""
+
+    at: float
+    rollout: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """A person lets the rollout go on. ``forgiven`` are the hosts that had failed by then: they count no more."""
+
+    at: float
+    rollout: str
+    by: str
+    reason: str
+    forgiven: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromoteRequested:
+    """A person ends the soak of this wave; its evidence must be there all the same."""
+
+    at: float
+    rollout: str
+    wave: int
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAsked:
+    """The wave is next, and waits for a person until ``until``."""
+
+    at: float
+    rollout: str
+    wave: int
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalGiven:
+    """A person lets the wave start."""
+
+    at: float
+    rollout: str
+    wave: int
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalDenied:
+    """A person does not let the wave start, or nobody did in time: the rollout ends with what it has."""
+
+    at: float
+    rollout: str
+    wave: int
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,11 +33,15 @@ class HostPlan:
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """Hosts released together; the first wave is the canary."""
+    """Hosts released together; the first wave is the canary.
+
+    ``approval_s``: a person must let the wave start, and has this long to do so; None when nobody is asked.
+    """
 
     name: str
     hosts: tuple[str, ...]
     soak_s: float = 0.0
+    approval_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ _BUSY_STATES = (
 def plan_starts(draft: Draft, name: str, rollout: Rollout) -> None:
     """Plan copies and trials for the hosts of the released wave: trials first, each line until nothing is free."""
     header = rollout.header
-    if header.phase is not e.Phase.ROLLING or header.wave >= len(header.waves):
+    if header.phase not in (e.Phase.ROLLING, e.Phase.SOAKING):
         return
     for host in draft.looked_at(name, rollout):
         state = rollout.hosts[host]
@@ -61,9 +61,17 @@ def plan_starts(draft: Draft, name: str, rollout: Rollout) -> None:
             draft.place = (name, host)
             _bound_copy(draft, name, rollout.plans[host], state)
     draft.place = ("", "")
-    _start_trials(draft, name, rollout, rollout.tally.trials(header.wave, _open_domains(draft, rollout)))
+    released = min(header.wave, len(header.waves) - 1)
+    for wave in range(released, -1, -1):  # in earlier waves are only those that are tried once more
+        _start_trials(draft, name, rollout, rollout.tally.trials(wave, _open_domains(draft, rollout)))
+    for wave in range(released, -1, -1):
+        _start_copies(draft, name, rollout, rollout.tally.lane(f"copy {wave}"))
+
+
+def _start_copies(draft: Draft, name: str, rollout: Rollout, hosts: Iterable[str]) -> None:
+    """Plan what comes before a trial for hosts in turn, until there is no slot left for a copy."""
     asked = 0
-    for host in rollout.tally.lane(f"copy {header.wave}"):
+    for host in hosts:
         if asked >= INSPECTIONS_A_COPY * draft.free["copy"] or draft.free["probe"] <= 0:
             break
         state = rollout.hosts[host]

@@ -295,6 +295,11 @@ def is_evidence(state: HostState) -> bool:
     return isinstance(state, Committed | Current) and not state.unhealthy
 
 
+def reason_of(state: HostState) -> str:
+    """Return the sentence a state carries, if any."""
+    return str(getattr(state, "reason", "") or getattr(state, "unhealthy", ""))
+
+
 SOURCE_FAILED = "source"
 """The kind of a host whose system does not evaluate or build: said of the revision, not of the host."""
 

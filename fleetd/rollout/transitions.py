@@ -258,6 +258,7 @@ def _decide(
     | e.HostDeferred
     | e.HostFailed
     | e.HostSkipped
+    | e.HostRetried
     | e.HostGivenUp
     | e.HostCleared
     | e.HostUnhealthy
@@ -276,6 +277,8 @@ def _decide(
             return Failed(state.task, event.kind, event.reason, event.at)
         case Pending() | Copying() | Copied(), e.HostSkipped():
             return Skipped(state.task, event.reason, event.at)
+        case Reverted() | Failed() | Deferred() | Skipped(), e.HostRetried() if _may_be_retried(state.task):
+            return Pending(replace(state.task, attempt=state.task.attempt + 1), retry_at=event.at)
         case Switching() | Trial() | Committing() | Reverting(), e.HostGivenUp():
             return Lost(state.task, state.live, event.reason, event.at)
         case Lost(), e.HostCleared():
@@ -290,6 +293,10 @@ def _decide(
             return Copied(task, event.at)
         case _:
             raise IllegalTransition(state, event)
+
+
+def _may_be_retried(task: Task) -> bool:
+    return task.to is not None and task.direction is Direction.DEPLOY
 
 
 def _flies(live: Live, fence: object) -> bool:

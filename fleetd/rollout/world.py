@@ -150,6 +150,12 @@ class World:
                 | e.SoakStarted()
                 | e.WavePassed()
                 | e.RolloutFailing()
+                | e.PauseRequested()
+                | e.ResumeRequested()
+                | e.PromoteRequested()
+                | e.ApprovalAsked()
+                | e.ApprovalGiven()
+                | e.ApprovalDenied()
                 | e.AbortRequested()
                 | e.RollbackRequested()
             ):

@@ -16,6 +16,7 @@ from fleetd.controller.loop import Controller
 from fleetd.errors import ConfigError, Unreachable
 from fleetd.journal.sqlite import SqliteJournal
 from fleetd.rollout.decision import Capacity
+from fleetd.rollout.states import HostState
 from fleetd.rollout.world import World
 from fleetd.sources.file import FleetFile
 from fleetd.sources.reader import FleetReader
@@ -101,3 +102,10 @@ def delivery(body: str = "one", key: str = "hook:ci:d-1", policy: str = "careful
 def world_of(intake: Intake) -> World:
     """The controller's own world, to put hosts into states that take long to come to."""
     return intake._controller.world
+
+
+def put(world: World, rollout: str, host: str, state: HostState) -> None:
+    """Put a host into a state, its numbers included."""
+    of = world.rollouts[rollout]
+    of.tally.changed(host, of.hosts[host], state)
+    of.hosts[host] = state

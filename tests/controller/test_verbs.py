@@ -18,7 +18,7 @@ from fleetd.journal.sqlite import FILE
 from fleetd.model.fence import NO_FENCE
 from fleetd.model.store_path import parse_store_path
 from fleetd.rollout.states import Failed, Live, Lost, Stranded, Task
-from tests.controller.rig import FLEET, controlling, delivery, world_of
+from tests.controller.rig import FLEET, controlling, delivery, put, world_of
 
 PATH = parse_store_path(f"/nix/store/{'1' * 32}-nixos-system-web1-2")
 
@@ -47,7 +47,8 @@ async def test_a_person_clears_a_host_that_holds_things_up(place: Path, state: s
             await intake.submit(ClearHost("web1", "kim"))
         hosts = world_of(intake).rollouts["r-1"].hosts
         task, live = Task(PATH), Live(PATH, (), NO_FENCE, 0.0)
-        hosts["web1"] = Lost(task, live, "no answer", 1.0) if state == "lost" else Stranded(task, "no way back", 1.0)
+        lost, stranded = Lost(task, live, "no answer", 1.0), Stranded(task, "no way back", 1.0)
+        put(world_of(intake), "r-1", "web1", lost if state == "lost" else stranded)
         if state == "lost":
             (document,) = await intake.hosts("web1")
             assert [(b["text"], b["type"]) for b in cast(Any, document["blocked_by"])] == [

@@ -231,4 +231,25 @@ CORE = (
         "    if False:\n",
         ("tests/rollout/test_planner.py",),
     ),
+    Mutant(
+        "a paused rollout starts hosts",
+        "fleetd/rollout/planner.py",
+        "    if header.paused is not None:\n        return\n    draft.place",
+        "    draft.place",
+        ("tests/controller/test_verb_table.py",),
+    ),
+    Mutant(
+        "a wave starts without its approval",
+        "fleetd/rollout/gates.py",
+        "    if header.wave >= len(header.waves) or header.wave in header.approved:\n        return False\n",
+        "    if True:\n        return False\n",
+        ("tests/controller/test_verb_table.py",),
+    ),
+    Mutant(
+        "a promoted wave passes though it turned sick",
+        "fleetd/rollout/gates.py",
+        "    exceeded = _exceeded(rollout)\n",
+        '    exceeded = "" if header.promoted is not None else _exceeded(rollout)\n',
+        ("tests/controller/test_verb_table.py",),
+    ),
 )

@@ -1,0 +1,153 @@
+"""What a person says to a rollout that runs, as the event that it becomes. Pure; the table is in ``docs/verbs.md``.
+
+Each is idempotent: what is so already is answered as a repeat, and leaves no second record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from fleetd.controller.commands import (
+    ApproveWave,
+    DenyWave,
+    PauseRollout,
+    PromoteRollout,
+    ResumeRollout,
+    RetryHost,
+    RolloutVerb,
+    SkipHost,
+)
+from fleetd.errors import NotFoundError, RefusedError
+from fleetd.rollout import events as e
+from fleetd.rollout.states import (
+    SOURCE_FAILED,
+    Copied,
+    Copying,
+    Deferred,
+    Failed,
+    HostState,
+    Pending,
+    Reverted,
+    Skipped,
+    is_final,
+    shown,
+)
+from fleetd.rollout.tally import Mark
+from fleetd.rollout.world import Rollout, World
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a verb becomes: an event, or nothing because it is so already."""
+
+    event: e.Event | None
+
+
+REPEATED = Said(None)
+
+
+def said(world: World, verb: RolloutVerb, now: float) -> Said:
+    """Return what a verb becomes.
+
+    Raises NotFoundError for a rollout or host that is not there, RefusedError where the verb makes no sense now; the
+    text says why, and what to do instead.
+    """
+    rollout = world.rollouts.get(verb.rollout)
+    if rollout is None:
+        raise NotFoundError(f"there is no rollout {verb.rollout!r}")
+    if rollout.header.phase.is_final:
+        raise RefusedError(f"{verb.rollout} is {rollout.header.phase.value} already")
+    match verb:
+        case PauseRollout() | ResumeRollout():
+            return _pause_or_resume(rollout, verb, now)
+        case PromoteRollout():
+            return _promote(rollout, verb, now)
+        case ApproveWave() | DenyWave():
+            return _approve_or_deny(rollout, verb, now)
+        case RetryHost():
+            return _retry(rollout, verb, now)
+        case SkipHost():
+            return _skip(rollout, verb, now)
+        case _:
+            assert_never(verb)
+
+
+def _pause_or_resume(rollout: Rollout, verb: PauseRollout | ResumeRollout, now: float) -> Said:
+    header = rollout.header
+    match verb:
+        case PauseRollout():
+            if header.paused is not None:
+                return REPEATED
+            _refuse_ending(rollout)
+            return Said(e.PauseRequested(now, verb.rollout, verb.requested_by, verb.reason))
+        case ResumeRollout():
+            if header.paused is None:
+                return REPEATED
+            failed = tuple(sorted(rollout.tally.hosts[Mark.FAILED], key=rollout.tally.position.__getitem__))
+            return Said(e.ResumeRequested(now, verb.rollout, verb.requested_by, verb.reason, failed))
+
+
+def _promote(rollout: Rollout, verb: PromoteRollout, now: float) -> Said:
+    header = rollout.header
+    _refuse_ending(rollout)
+    if header.phase is not e.Phase.SOAKING:
+        raise RefusedError(f"{verb.rollout} is {header.phase.value}: there is no soak to end")
+    if header.promoted == header.wave:
+        return REPEATED
+    return Said(e.PromoteRequested(now, verb.rollout, header.wave, verb.requested_by, verb.reason))
+
+
+def _approve_or_deny(rollout: Rollout, verb: ApproveWave | DenyWave, now: float) -> Said:
+    header = rollout.header
+    if isinstance(verb, DenyWave) and header.aborted is not None:
+        return REPEATED
+    _refuse_ending(rollout)
+    if header.phase is not e.Phase.AWAITING_APPROVAL:
+        if isinstance(verb, ApproveWave) and header.wave in header.approved:
+            return REPEATED
+        raise RefusedError(f"{verb.rollout} is {header.phase.value}: no wave waits for approval")
+    kind = e.ApprovalGiven if isinstance(verb, ApproveWave) else e.ApprovalDenied
+    return Said(kind(now, verb.rollout, header.wave, verb.requested_by, verb.reason))
+
+
+def _retry(rollout: Rollout, verb: RetryHost, now: float) -> Said:
+    state = _state(rollout, verb.host)
+    _refuse_ending(rollout)
+    if not is_final(state):
+        return REPEATED
+    match state:
+        case Failed(kind=kind) if kind == SOURCE_FAILED or state.task.to is None:
+            raise RefusedError(f"{verb.host} has nothing to try: its system was not built. Begin a new rollout")
+        case Reverted() | Failed() | Deferred() | Skipped() if state.task.to is not None:
+            return Said(e.HostRetried(now, verb.rollout, verb.host, verb.requested_by, verb.reason))
+        case _:
+            raise RefusedError(f"{verb.host} is {shown(state)}: there is nothing to try again{_first_clear(state)}")
+
+
+def _skip(rollout: Rollout, verb: SkipHost, now: float) -> Said:
+    state = _state(rollout, verb.host)
+    if isinstance(state, Skipped):
+        return REPEATED
+    _refuse_ending(rollout)
+    if not isinstance(state, Pending | Copying | Copied):
+        raise RefusedError(f"{verb.host} is {shown(state)}: only a host on which nothing was done can be skipped")
+    reason = f"skipped by {verb.requested_by}: {verb.reason}".rstrip(": ")
+    return Said(e.HostSkipped(now, verb.rollout, verb.host, reason))
+
+
+def _state(rollout: Rollout, host: str) -> HostState:
+    state = rollout.hosts.get(host)
+    if state is None:
+        raise NotFoundError(f"{rollout.header.spec.id} has no host {host!r}")
+    return state
+
+
+def _refuse_ending(rollout: Rollout) -> None:
+    if rollout.header.starts_nothing:
+        raise RefusedError(f"{rollout.header.spec.id} is on its way to its end: nothing more starts in it")
+
+
+def _first_clear(state: HostState) -> str:
+    unknown = shown(state) in ("failed", "stranded")
+    return ". A person must look at it first: fleetctl clear" if unknown else ""

@@ -1,0 +1,254 @@
+"""What a rollout or a host waits for: the reason, until when, and what to type. Made when it is asked for.
+
+``explain`` renders a whole rollout as text for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from fleetd.rollout import events as e
+from fleetd.rollout.decision import limit_of
+from fleetd.rollout.starting import COPIES
+from fleetd.rollout.states import (
+    Committed,
+    Copied,
+    Copying,
+    Current,
+    Deferred,
+    Direction,
+    Failed,
+    HostState,
+    LiveState,
+    Lost,
+    Pending,
+    Reverted,
+    Stranded,
+    Trial,
+    is_evidence,
+    is_final,
+    reason_of,
+    shown,
+)
+from fleetd.rollout.tally import Mark
+from fleetd.rollout.world import Rollout, World
+
+SHOWN_HOSTS = 20
+"""How many names a list of hosts shows; its count says how many there are."""
+
+
+class Reason(StrEnum):
+    """Everything that something can wait for, a word each."""
+
+    QUEUED = "queued"
+    PAUSED = "paused"
+    APPROVAL = "approval"
+    UNKNOWN = "unknown"
+    LOST = "lost"
+    STRANDED = "stranded"
+    SOAK = "soak"
+    FIRST_HOST = "first-host"
+    MAX_PARALLEL = "max-parallel"
+    DEPENDENCY = "dependency"
+    DOMAIN = "domain"
+    DEFERRED = "deferred"
+    WAVE = "wave"
+    EFFECT = "effect"
+    HEALTH = "health"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """One thing that is waited for. ``todo`` is what to type, empty where waiting is all there is to do."""
+
+    reason: Reason
+    text: str
+    until: float | None = None
+    todo: str = ""
+    hosts: tuple[str, ...] = ()
+
+    def document(self) -> Mapping[str, object]:
+        """Return it as the API shows it."""
+        return {
+            "reason": self.reason.value,
+            "text": self.text,
+            "until": instant(self.until),
+            "type": self.todo,
+            "hosts": list(self.hosts[:SHOWN_HOSTS]),
+            "count": len(self.hosts),
+        }
+
+
+def instant(at: float | None) -> str | None:
+    """Return RFC 3339 in UTC, to the millisecond."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def rollout_waits(world: World, rollout: Rollout, now: float) -> list[Blocked]:
+    """Return what a rollout waits for; empty when it is final."""
+    header = rollout.header
+    if header.phase.is_final:
+        return []
+    found = []
+    if header.paused is not None:
+        text = f"paused by {header.paused.by}: {header.paused.reason}".rstrip(": ")
+        found.append(Blocked(Reason.PAUSED, text, todo=f"fleetctl resume {header.spec.id}"))
+    if header.phase is e.Phase.PENDING:
+        return [*found, _queued(world, rollout)]
+    found += _unknown(rollout)
+    if header.phase is e.Phase.AWAITING_APPROVAL and header.wave < len(header.waves):
+        text = f"wave {header.waves[header.wave].name} waits for a person"
+        todo = f"fleetctl approve {header.spec.id}"
+        found.append(Blocked(Reason.APPROVAL, text, header.approval_until, todo))
+    if header.phase is e.Phase.SOAKING and header.wave < len(header.waves):
+        found.append(_soak(world, rollout, now))
+    if header.phase is e.Phase.ROLLING and rollout.tally.count(Mark.STARTABLE) and world.unproven_count():
+        found.append(_slots(world, rollout))
+    deferred = tuple(rollout.tally.hosts[Mark.DEFERRED])
+    if deferred:
+        text = reason_of(rollout.hosts[deferred[0]])
+        todo = f"fleetctl retry {header.spec.id} {deferred[0]}"
+        found.append(Blocked(Reason.DEFERRED, text, None, todo, deferred))
+    return found
+
+
+def host_waits(world: World, name: str, host: str, now: float) -> Blocked | None:
+    """Return what a host of a rollout waits for; None when nothing more happens to it by itself and well."""
+    rollout = world.rollouts[name]
+    state, header = rollout.hosts[host], rollout.header
+    match state:
+        case Lost(reason=reason):
+            return Blocked(Reason.LOST, reason, None, f"fleetctl clear {host}", (host,))
+        case Stranded(reason=reason):
+            return Blocked(Reason.STRANDED, reason, None, f"fleetctl clear {host}", (host,))
+        case Deferred(reason=reason):
+            todo = "" if header.phase.is_final else f"fleetctl retry {name} {host}"
+            return Blocked(Reason.DEFERRED, reason, None, todo, (host,))
+        case _ if isinstance(state, LiveState):
+            return _live_waits(rollout, host, state)
+        case Committed() | Current() | Reverted() | Failed():
+            return None
+        case _ if is_final(state) or header.phase.is_final:
+            return None
+        case _:
+            return _unstarted_waits(world, rollout, host, state, now)
+
+
+def _live_waits(rollout: Rollout, host: str, state: LiveState) -> Blocked:
+    live, policy = state.live, rollout.header.spec.policy
+    if live.lost_since is not None:
+        text = f"does not answer since {instant(live.lost_since)}; its guard takes it back by itself"
+        return Blocked(Reason.UNKNOWN, text, None, "", (host,))
+    if live.flight is not None:
+        return Blocked(Reason.EFFECT, f"{live.flight.verb.value} is under way", live.flight.deadline, "", (host,))
+    if isinstance(state, Trial):
+        until = state.since + policy.healthy_deadline_s
+        return Blocked(Reason.HEALTH, "its checks must pass for long enough", until, "", (host,))
+    return Blocked(Reason.EFFECT, f"the host is {shown(state)} by itself", live.retry_at, "", (host,))
+
+
+def _unstarted_waits(world: World, rollout: Rollout, host: str, state: HostState, now: float) -> Blocked:
+    header, tally = rollout.header, rollout.tally
+    if header.paused is not None or header.phase in (e.Phase.PENDING, e.Phase.AWAITING_APPROVAL):
+        return rollout_waits(world, rollout, now)[0]
+    flight = state.flight if isinstance(state, Pending | Copying) else None
+    if flight is not None:
+        return Blocked(Reason.EFFECT, f"{flight.verb.value} is under way", flight.deadline, "", (host,))
+    if tally.wave_of[host] > header.wave:
+        text = f"its wave {header.waves[tally.wave_of[host]].name} comes after {header.waves[header.wave].name}"
+        return Blocked(Reason.WAVE, text, None, "", (host,))
+    retry_at = state.retry_at if isinstance(state, Pending | Copied) else 0.0
+    if retry_at > now:
+        failed = state.copies_failed if isinstance(state, Pending) else 0
+        text = f"tried again after {failed} of {COPIES} copies failed" if failed else "looked at again in a moment"
+        return Blocked(Reason.RETRY, text, retry_at, "", (host,))
+    ahead = [other for other in rollout.plans[host].depends_on if world.holder(other) is not None]
+    if ahead:
+        return Blocked(Reason.DEPENDENCY, f"{ahead[0]}, on which it depends, is in trial", None, "", tuple(ahead))
+    held = {domain for domain, count in world.unproven_domains.items() if count}
+    if rollout.plans[host].domain not in held and len(held) >= header.spec.policy.max_domains:
+        text = f"domain {sorted(held)[0]} holds unproven hosts, and max_domains is {header.spec.policy.max_domains}"
+        return Blocked(Reason.DOMAIN, text, None, "", (host,))
+    return _slots(world, rollout)
+
+
+def _queued(world: World, rollout: Rollout) -> Blocked:
+    name = rollout.header.spec.id
+    owners = sorted({owner for host in rollout.hosts if (owner := world.owner(host)) not in (None, name)})
+    text = f"waits for {', '.join(str(owner) for owner in owners)}, which holds some of its hosts"
+    return Blocked(Reason.QUEUED, text, None, f"fleetctl abort {owners[0]}" if owners else "")
+
+
+def _unknown(rollout: Rollout) -> list[Blocked]:
+    found = []
+    unproven = [(host, rollout.hosts[host]) for host in rollout.tally.hosts[Mark.UNPROVEN]]
+    gone = tuple(host for host, state in unproven if isinstance(state, Lost))
+    lost = tuple(
+        host
+        for host, state in unproven
+        if isinstance(state, LiveState) and state.live.lost_since is not None and host not in gone
+    )
+    if gone:
+        text = "out of reach until long after their guards fired; they keep their slots until they are seen or cleared"
+        found.append(Blocked(Reason.LOST, text, None, f"fleetctl clear {gone[0]}", gone))
+    if lost:
+        text = "asked again until they answer; their guards take them back by themselves"
+        found.append(Blocked(Reason.UNKNOWN, text, None, "", lost))
+    return found
+
+
+def _soak(world: World, rollout: Rollout, now: float) -> Blocked:
+    header = rollout.header
+    wave = header.waves[header.wave]
+    hosts = tuple(host for host in wave.hosts if is_evidence(rollout.hosts[host]))
+    name = header.spec.id
+    covered_s = min((world.observation(name, host).health.covered_s for host in hosts), default=0.0)
+    left_s = max(0.0, wave.soak_s - covered_s)
+    text = f"wave {wave.name} was observed healthy for {covered_s:.0f} of {wave.soak_s:.0f} s"
+    return Blocked(Reason.SOAK, text, now + left_s, f"fleetctl promote {name}", hosts)
+
+
+def _slots(world: World, rollout: Rollout) -> Blocked:
+    first = not rollout.tally.count(Mark.EVIDENCE) and rollout.tally.count(Mark.UNPROVEN)
+    holding = tuple(host for _name, host in world.unproven())
+    if first:
+        text = "the first host is alone until it is committed"
+        return Blocked(Reason.FIRST_HOST, text, None, "", tuple(rollout.tally.hosts[Mark.UNPROVEN]))
+    gone = [host for name, host in world.unproven() if isinstance(world.rollouts[name].hosts[host], Lost)]
+    limit = limit_of(rollout, Direction.DEPLOY)
+    text = f"hosts in trial hold the slots: {len(holding)} unproven over all rollouts, {limit} allowed here"
+    return Blocked(Reason.MAX_PARALLEL, text, None, f"fleetctl clear {gone[0]}" if gone else "", holding)
+
+
+def explain(world: World, name: str, now: float) -> str:
+    """Return a whole rollout as text: where it stands, what it waits for, and every host that waits or went wrong."""
+    rollout = world.rollouts[name]
+    header = rollout.header
+    lines = [f"{name}: {header.phase.value}{', paused' if header.paused else ''}, revision {header.spec.revision}"]
+    if header.finish_reason:
+        lines.append(f"  {header.finish_reason}")
+    if header.failing is not None:
+        lines.append(f"  nothing more starts: {header.failing.reason}")
+    lines += [f"  waits ({blocked.reason}): {_told(blocked)}" for blocked in rollout_waits(world, rollout, now)]
+    for index, wave in enumerate(header.waves):
+        words = ", ".join(f"{count} {word}" for word, count in sorted(rollout.tally.words[index].items()) if count)
+        mark = ">" if index == header.wave and not header.phase.is_final else " "
+        lines.append(f"{mark} wave {wave.name}: {words or 'empty'}")
+        for host in wave.hosts:
+            state, blocked = rollout.hosts[host], host_waits(world, name, host, now)
+            if blocked is not None:
+                lines.append(f"    {host} {shown(state)}: {_told(blocked)}")
+            elif reason_of(state):
+                lines.append(f"    {host} {shown(state)}: {reason_of(state)}")
+    return "\n".join(lines) + "\n"
+
+
+def _told(blocked: Blocked) -> str:
+    until = f", until {instant(blocked.until)}" if blocked.until is not None else ""
+    return f"{blocked.text}{until}{f'; type: {blocked.todo}' if blocked.todo else ''}"
