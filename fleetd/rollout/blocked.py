@@ -109,7 +109,8 @@ def rollout_waits(world: World, rollout: Rollout, now: float) -> list[Blocked]:
     if header.phase is e.Phase.SOAKING and header.wave < len(header.waves):
         found.append(_soak(world, rollout, now))
     if header.phase is e.Phase.ROLLING and rollout.tally.count(Mark.STARTABLE) and world.unproven_count():
-        found.append(_slots(world, rollout))
+        alone = any(blocked.reason is Reason.LOST for blocked in found) and world.unproven_count() == 1
+        found += [] if alone else [_slots(world, rollout)]
     deferred = tuple(rollout.tally.hosts[Mark.DEFERRED])
     if deferred:
         text = reason_of(rollout.hosts[deferred[0]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fleetd.model.check import Check, HttpCheck
 from fleetd.model.facts import HelperState, HostFacts, Verdict
@@ -95,7 +96,7 @@ class Built:
 
     def roll(self, name: str, spec: RolloutSpec, built: Mapping[str, StorePath]) -> None:
         """Begin a rollout and let its hosts be built as given."""
-        self.apply(e.RolloutRequested(self.now, name, spec))
+        self.apply(e.RolloutRequested(self.now, name, replace(spec, id=name)))
         self.apply(e.RolloutStarted(self.now, name))
         for host, toplevel in built.items():
             fence = self.fence()

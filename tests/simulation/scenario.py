@@ -59,7 +59,7 @@ class Crash:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person asks for, and when: ``deploy`` (the next revision), ``abort`` or ``rollback`` of the first."""
+    """What a person asks for, and when: ``deploy`` (the next revision), or a verb about the first rollout."""
 
     at_s: float
     kind: str
@@ -231,7 +231,10 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
 def _more_requests(rng: Random, fleet: tuple[str, ...]) -> tuple[Request, ...]:
     found = []
     for _ in range(rng.choice((0, 0, 1, 2))):
-        kind = rng.choice(("abort", "rollback", "deploy", "deploy"))
+        kind = rng.choice(("abort", "rollback", "deploy", "deploy", "pause", "promote", "skip", "retry"))
         some = tuple(host for host in fleet if rng.random() < 0.6) or fleet[:1]
-        found.append(Request(rng.uniform(5, 250), kind, some if kind == "deploy" else ()))
+        at_s = rng.uniform(5, 250)
+        found.append(Request(at_s, kind, some if kind in ("deploy", "skip", "retry") else ()))
+        if kind == "pause":
+            found.append(Request(at_s + rng.uniform(1, 2000), "resume"))
     return tuple(sorted(found, key=lambda request: request.at_s))

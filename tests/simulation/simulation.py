@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from fleetd.controller.commands import AbortRollout, RollBackRollout
+from fleetd.controller.commands import (
+    AbortRollout,
+    PauseRollout,
+    PromoteRollout,
+    ResumeRollout,
+    RetryHost,
+    RollBackRollout,
+    SkipHost,
+)
 from fleetd.controller.loop import Controller
 from fleetd.errors import JournalError, RefusedError
 from fleetd.executor.executor import Executor
@@ -210,6 +218,17 @@ class Simulation:
                     await controller.submit(spec_of(self.scenario, request, version))
                 case "abort":
                     await controller.submit(AbortRollout("r-1", "a person"))
+                case "pause":
+                    await controller.submit(PauseRollout("r-1", "a person"))
+                case "resume":
+                    await controller.submit(ResumeRollout("r-1", "a person"))
+                case "promote":
+                    await controller.submit(PromoteRollout("r-1", "a person"))
+                case "skip":
+                    await controller.submit(SkipHost("r-1", request.hosts[0], "a person"))
+                case "retry":
+                    for host in request.hosts:
+                        await controller.submit(RetryHost("r-1", host, "a person"))
                 case _:
                     await controller.submit(RollBackRollout("r-1", "a person"))
         except RefusedError:

@@ -81,6 +81,7 @@ class Watch:
         if isinstance(event, e.TrialIntended):
             rollout = self.world.rollouts[event.rollout]
             if rollout.hosts[event.host].task.direction is Direction.DEPLOY:
+                require(rollout.header.paused is None, f"{event.host}: a trial starts in a paused rollout")
                 self._budget_allows(rollout)
 
     def _after(self, event: e.Event) -> None:
@@ -113,13 +114,13 @@ class Watch:
         require(not any(isinstance(s, _UNPROVEN) for s in states), f"wave {event.wave} passed with a host unproven")
 
     def _budget_allows(self, rollout: Rollout) -> None:
-        budget = self.scenario.policy.failure_budget
+        budget, forgiven = self.scenario.policy.failure_budget, rollout.header.forgiven
         waves = rollout.header.waves
         for index, wave in enumerate(waves):
             size = budget.canary if index == 0 and len(waves) > 1 else budget.wave
-            failed = [host for host in wave.hosts if _failed(rollout.hosts[host])]
+            failed = [host for host in wave.hosts if _failed(rollout.hosts[host]) and host not in forgiven]
             require(len(failed) <= _floor(size, len(wave.hosts)), f"a trial starts though {failed} failed (promise 2)")
-        failed = [host for host in rollout.hosts if _failed(rollout.hosts[host])]
+        failed = [host for host in rollout.hosts if _failed(rollout.hosts[host]) and host not in forgiven]
         require(len(failed) <= _floor(budget.total, len(rollout.hosts)), f"a trial starts though {failed} failed")
 
     def _radius(self, event: e.TrialIntended) -> None:
