@@ -247,6 +247,66 @@ def a_shared_inhibitor_that_differs_needs_a_reboot(rig: Rig) -> None:
     is_untouched(rig)
 
 
+def a_boot_partition_without_room_is_refused(rig: Rig) -> None:
+    """Before anything is cleaned up there; both numbers are told."""
+    big_kernel(rig)
+    reply = rig.order(order(rig, Verb.TRIAL, 10))
+    assert said(reply) == ("refused", "boot-full")
+    assert str(KERNEL_BYTES + 65536) in reply.message
+    is_untouched(rig)
+
+
+def a_kernel_that_is_there_needs_no_room(rig: Rig) -> None:
+    """Most systems share their kernel with the one before."""
+    big_kernel(rig)
+    (rig.root / "boot/nixos").mkdir()
+    (rig.root / f"boot/nixos/{'k' * 32}-linux-6.12-bzImage").touch()
+    assert said(rig.order(order(rig, Verb.TRIAL, 10))) == ("ok", "started")
+
+
+KERNEL_BYTES = 1 << 44
+"""More than any disk of a test has; the file is a hole."""
+
+
+def big_kernel(rig: Rig) -> None:
+    """Give the new system a kernel for which there is no room."""
+    kernel = rig.root / f"nix/store/{'k' * 32}-linux-6.12/bzImage"
+    kernel.parent.mkdir()
+    with kernel.open("wb") as file:
+        file.truncate(KERNEL_BYTES)
+    (rig.root / NEW.removeprefix("/") / "kernel").symlink_to(kernel)
+
+
+def a_wrapper_in_the_profile_is_the_system_that_it_wraps(rig: Rig) -> None:
+    """deploy-rs leaves one; its files are links into the system that runs."""
+    wrapper = f"/nix/store/{'w' * 32}-activatable-nixos-system-web1-1"
+    place = rig.root / wrapper.removeprefix("/")
+    place.mkdir()
+    (place / "init").symlink_to(rig.root / OLD.removeprefix("/") / "init")
+    rig.point("nix/var/nix/profiles/system", wrapper)
+    assert rig.ask("facts").fields["profile"] == OLD
+    assert said(rig.order(order(rig, Verb.TRIAL, 10))) == ("ok", "started")
+
+
+def another_system_in_the_profile_is_not_taken_for_a_wrapper(rig: Rig) -> None:
+    """It has an init of its own, or none."""
+    (rig.root / OTHER.removeprefix("/") / "init").unlink()
+    (rig.root / OLD.removeprefix("/") / "init").unlink()
+    rig.point("nix/var/nix/profiles/system", OTHER)
+    assert said(rig.order(order(rig, Verb.TRIAL, 10))) == ("refused", "drifted")
+
+
+def what_only_a_boot_can_change_is_named(rig: Rig) -> None:
+    """By where links lead, and by what files say."""
+    assert (rig.ask("facts").fields["needs_reboot"], rig.ask("facts").fields["reboot_reasons"]) == ("", "")
+    new = rig.root / NEW.removeprefix("/")
+    (new / "kernel").symlink_to("/nix/store/k/bzImage")
+    (new / "kernel-params").write_text("loglevel=7\n")
+    rig.point("run/current-system", NEW)
+    fields = rig.ask("facts").fields
+    assert (fields["needs_reboot"], fields["reboot_reasons"]) == ("yes", "kernel kernel-params")
+
+
 # -- arming -----------------------------------------------------------------------------------------------------
 
 
@@ -554,8 +614,29 @@ def a_revert_that_leaves_a_unit_down_is_not_well(rig: Rig) -> None:
     live_trial(rig)
     rig.order(order(rig, Verb.REVERT, 11))
     rig.set("switch", "lame\nlame\nlame")
+    rig.set("refuse-other", "yes")
     run_reverts(rig)
     assert rig.shown().state == "stranded"
+
+
+def a_revert_whose_program_cannot_end_is_finished_by_hand(rig: Rig) -> None:
+    """It stopped a unit, and a broken logind ends it before it starts that again: what it owes is on its lists."""
+    live_trial(rig)
+    rig.order(order(rig, Verb.REVERT, 11))
+    rig.set("switch", "cut-1\ncut-1\ncut-1")
+    run_reverts(rig)
+    is_back(rig)
+    assert "systemctl start --no-block web.service" in rig.log()
+    assert not list((rig.root / "run/nixos").iterdir())
+
+
+def a_switch_back_that_owes_something_is_not_well(rig: Rig) -> None:
+    """Units that were to be restarted still run what the new system gave them."""
+    live_trial(rig)
+    rig.order(order(rig, Verb.REVERT, 11))
+    rig.set("switch", "cut-1")
+    rig.run_revert()
+    assert rig.shown().state == "reverting"
 
 
 def a_revert_that_was_killed_twice_ends(rig: Rig) -> None:
@@ -697,5 +778,6 @@ LAWS: tuple[Law, ...] = tuple(
     for name, value in list(globals().items())
     if callable(value)
     and getattr(value, "__module__", "") == __name__
-    and name not in ("order", "said", "live_trial", "is_untouched", "is_back", "run_reverts", "dies", "committing")
+    and name
+    not in ("order", "said", "live_trial", "is_untouched", "is_back", "run_reverts", "dies", "committing", "big_kernel")
 )

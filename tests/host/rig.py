@@ -43,6 +43,13 @@ set -- "${words[@]}"
 case $1 in
 start)
   kind=${2#fleetd-}
+  case $2 in
+  fleetd-*) ;;
+  *)
+    [ ! -e "$C/refuse-other" ] || exit 1
+    grep -qx "$2" "$C/active" || echo "$2" >>"$C/active"
+    exit 0 ;;
+  esac
   [ ! -e "$C/refuse-${kind%%-*}" ] || exit 1
   [ -e "$C/../run/systemd/system/$2" ] || exit 5
   : >"$C/units/$2" ;;
@@ -50,7 +57,7 @@ stop) rm -f "$C/units/$2" ;;
 kill) rm -f "$C/units/${*: -1}" ;;
 is-active) if [ -e "$C/units/$2" ]; then echo active; else echo inactive; exit 3; fi ;;
 is-system-running) cat "$C/is-system-running" ;;
-list-units) case $* in *--failed*) cat "$C/failed" ;; *) cat "$C/active" ;; esac ;;
+list-units) case $* in *--state=failed*) cat "$C/failed" ;; *) cat "$C/active" ;; esac ;;
 list-jobs | cancel) ;;
 reboot) printf 'reboot\n' >>"$C/reboots" ;;
 esac

@@ -50,6 +50,11 @@ MUTANTS = (
     Mutant(
         "a_shared_inhibitor_that_differs_needs_a_reboot", '[ -z "$REPLY" ] || refuse needs-reboot', "true || refuse"
     ),
+    Mutant("a_wrapper_in_the_profile_is_the_system_that_it_wraps", "|| REPLY=$running\n}", "|| true\n}"),
+    Mutant("another_system_in_the_profile_is_not_taken_for_a_wrapper", "|| echo none)", ")"),
+    Mutant("what_only_a_boot_can_change_is_named", '|| reasons="$reasons $part"', "|| true"),
+    Mutant("a_boot_partition_without_room_is_refused", '[ "$NEED" -le "$FREE" ] || refuse', "true || refuse"),
+    Mutant("a_kernel_that_is_there_needs_no_room", '[ -e "$target" ] || [ -e "$target.efi" ] || NEED=', "NEED="),
     Mutant(
         "the_guard_is_armed_before_the_switch",
         'if ! ctl_retry start "fleetd-guard-$id.service" || ! unit_active "fleetd-guard-$id.service"; then',
@@ -82,8 +87,8 @@ MUTANTS = (
     Mutant("a_shutdown_is_no_deadline", '[ "$now" -gt "$deadline" ] && ! stopping', '[ "$now" -gt "$deadline" ]'),
     Mutant(
         "a_switch_that_was_killed_is_never_taken_for_done",
-        "case $found in interfered | not-started) ;; *) found=interrupted ;; esac",
-        ":",
+        "    *) REPLY=interrupted ;;\n    esac",
+        "    *) REPLY=live ;;\n    esac",
     ),
     Mutant("an_interrupted_switch_is_resumed_once", "retried=1; continue;", "retried=1;"),
     Mutant("a_switch_that_stays_interrupted_is_taken_back", "  has_lists && lists=yes\n", ""),
@@ -130,11 +135,13 @@ MUTANTS = (
     ),
     Mutant(
         "a_revert_is_judged_by_what_the_host_shows",
-        '  went_back "$id" "$code" || return 1\n',
-        '  [ "$code" = 0 ] || return 1\n',
+        '  if ! went_back "$id" "$code"; then',
+        '  if [ "$code" != 0 ]; then',
     ),
     Mutant("a_revert_that_leaves_a_unit_down_is_not_well", '  [ -z "$WHY" ]\n}', "  true\n}"),
     Mutant("a_revert_that_was_killed_twice_ends", "REVERT_RUNS=6", "REVERT_RUNS=2"),
+    Mutant("a_revert_whose_program_cannot_end_is_finished_by_hand", "    finish_by_hand\n", ""),
+    Mutant("a_switch_back_that_owes_something_is_not_well", "    ! has_lists || WHY=", "    true || WHY="),
     Mutant(
         "a_loader_that_fails_does_not_keep_a_host_unreachable",
         'undo_default "$id" || loader=failed',
