@@ -19,6 +19,7 @@ python3Packages.buildPythonApplication {
     tenacity
     typer
     uvloop
+    zstandard
   ];
   # pyproject.toml names what the tests ran with; nixpkgs decides what is there.
   pythonRelaxDeps = true;

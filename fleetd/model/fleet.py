@@ -79,6 +79,9 @@ class Host:
     unattended_boot: bool = True
     ignore_units: tuple[str, ...] = ()
     substitute: bool = False
+    compress: bool = False
+    """Whether what is pushed there is compressed (zstd)."""
+
     source: ToplevelSource | None = None
 
 

@@ -13,6 +13,8 @@ from fleetd.errors import OutcomeUnknown, PushError
 from fleetd.model.store_path import StorePath
 from fleetd.ports import ByteChannel, HostLink, PathInfo, PushReport
 from fleetd.push.archives import SharedArchives
+from fleetd.push.bandwidth import Bandwidth
+from fleetd.push.compress import CompressedChannel, decompressing
 from fleetd.push.refusal import refusal
 from fleetd.push.serve import ServerEnded
 from fleetd.push.stripes import StripedChannel, close_opening
@@ -56,6 +58,7 @@ class Copy:
         settings: PushSettings,
         archives: SharedArchives,
         slots: asyncio.Semaphore,
+        bandwidth: Bandwidth,
         live: Collection[str] | None,
     ) -> None:
         self._host = host
@@ -63,10 +66,18 @@ class Copy:
         self._settings = settings
         self._archives = archives
         self._slots = slots
+        self._bandwidth = bandwidth
         self._live = live
 
     async def run(
-        self, closure: Sequence[PathInfo], toplevel: StorePath, root: str, progress: Progress, *, substitute: bool
+        self,
+        closure: Sequence[PathInfo],
+        toplevel: StorePath,
+        root: str,
+        progress: Progress,
+        *,
+        substitute: bool,
+        compress: bool,
     ) -> PushReport:
         """Bring a closure there and root its top. Raises PushError, OutcomeUnknown."""
         async with AsyncExitStack() as stack:
@@ -74,14 +85,15 @@ class Copy:
             begun = asyncio.get_running_loop().time()
             channel = await self._open(stack)
             opened_s = asyncio.get_running_loop().time() - begun
-            far = self._soon(stack, self._open_striped()) if self._is_far(opened_s) else None
-            asked = Transfer(self._host, channel, self._settings, self._slots)
+            far = self._is_far(opened_s)
+            beside = self._soon(stack, self._open_beside(far, compress)) if far or compress else None
+            asked = Transfer(self._host, channel, self._settings, self._slots, self._bandwidth)
             try:
                 missing = await asked.missing(closure, substitute=substitute)
                 total = sum(info.nar_size for info in missing)
                 progress(0, total)
-                if far is not None and total >= self._settings.striped_bytes:
-                    await self._send_striped(await far, missing, progress)
+                if beside is not None and missing and (compress or total >= self._settings.striped_bytes):
+                    await self._send_beside(await beside, missing, progress)
                 elif missing:
                     with self._archives.in_use():
                         await asked.send(missing, self._archives, progress)
@@ -117,8 +129,11 @@ class Copy:
         stack.push_async_callback(channel.close)
         return channel
 
-    async def _open_striped(self) -> ByteChannel:
-        return await StripedChannel.open(self._link, self._settings.server)
+    async def _open_beside(self, far: bool, compress: bool) -> ByteChannel:
+        """Open a server of its own for what is sent; its input may come in stripes, compressed, or both."""
+        argv = decompressing(self._settings.server) if compress else self._settings.server
+        channel = await StripedChannel.open(self._link, argv) if far else await self._link.open(argv)
+        return CompressedChannel(channel) if compress else channel
 
     async def _open_root(self, toplevel: StorePath, root: str) -> ByteChannel:
         script = ROOT_SCRIPT if self._live is None else ROOT_SCRIPT + TIDY_SCRIPT
@@ -132,10 +147,10 @@ class Copy:
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
-    async def _send_striped(self, channel: ByteChannel, infos: Sequence[PathInfo], progress: Progress) -> None:
+    async def _send_beside(self, channel: ByteChannel, infos: Sequence[PathInfo], progress: Progress) -> None:
         """Send over a server of its own; the one that was asked keeps the closure from being collected."""
         with self._archives.in_use():
-            sending = Transfer(self._host, channel, self._settings, self._slots)
+            sending = Transfer(self._host, channel, self._settings, self._slots, self._bandwidth)
             try:
                 await sending.send(infos, self._archives, progress, last=True)
             except (ServerEnded, OutcomeUnknown) as error:

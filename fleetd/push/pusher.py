@@ -11,6 +11,7 @@ from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.ports import HostPort, PushReport, Store
 from fleetd.push.archives import Archive, SharedArchives, Sign
+from fleetd.push.bandwidth import Bandwidth
 from fleetd.push.copy import Copy
 from fleetd.push.stale import end_stale
 from fleetd.push.transfer import Progress, PushSettings
@@ -40,6 +41,7 @@ class ServePusher:
         self._settings = settings or PushSettings()
         self._live_roots = live_roots
         self._slots = asyncio.Semaphore(max(1, self._settings.in_flight_bytes // (2 * self._settings.write_bytes)))
+        self._bandwidth = Bandwidth(self._settings.bytes_per_s)
         self._cut: set[str] = set()
         """Hosts on which a copy of ours may have left a server."""
         # Two transfers to one host would wait for each other's path locks. One small lock for each host of the fleet.
@@ -76,7 +78,7 @@ class ServePusher:
         try:
             link = await self._hosts.link(host, timeout_s=self._settings.link_timeout_s)
             live = None if self._live_roots is None else tuple(self._live_roots())
-            copy = Copy(host.name, link, self._settings, self._archives, self._slots, live)
+            copy = Copy(host.name, link, self._settings, self._archives, self._slots, self._bandwidth, live)
             closure = await reading
         except ToplevelError:
             if await copy.keep(toplevel, root):
@@ -90,7 +92,7 @@ class ServePusher:
             self._cut.discard(host.name)
 
         async def once() -> PushReport:
-            return await copy.run(closure, toplevel, root, progress, substitute=host.substitute)
+            return await copy.run(closure, toplevel, root, progress, substitute=host.substitute, compress=host.compress)
 
         try:
             return await once()

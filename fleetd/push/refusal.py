@@ -17,6 +17,11 @@ MEANINGS = (
         "it takes only paths signed by a key in its trusted-public-keys; set signing.nix_key here and trust that key "
         "there, or log in as root",
     ),
+    (
+        ("zstd: command not found", "zstd: not found"),
+        "rejected",
+        'there is no zstd on its PATH, and compress = "zstd" needs it there',
+    ),
     (("hash mismatch",), "hash-mismatch", "what arrived is not what was announced"),
     (
         ("command not found", "nix-store: not found", "nix-store’: No such file", "nix-store': No such file"),

@@ -11,6 +11,7 @@ from fleetd.errors import PushError
 from fleetd.model.store_path import StorePath
 from fleetd.ports import ByteChannel, PathInfo
 from fleetd.push.archives import SharedArchives
+from fleetd.push.bandwidth import Bandwidth
 from fleetd.push.serve import Reader, hello, query_valid_paths
 from fleetd.push.stale import MARKED
 
@@ -40,6 +41,9 @@ class PushSettings:
     write_bytes: int = 128 * 1024
     """Small paths are gathered into writes of this size; at most twice as much is written at once."""
 
+    bytes_per_s: float | None = None
+    """The most that is sent, over all hosts; with compression, counted before it. None: no limit."""
+
     far_s: float = 0.01
     """A host with a longer round trip is far: one channel's 2 MiB for each would be less than 200 MB/s."""
 
@@ -53,8 +57,17 @@ class PushSettings:
 class Transfer:
     """A server on a host, from the handshake on; ``slots`` bounds what all transfers hold in memory."""
 
-    def __init__(self, host: str, channel: ByteChannel, settings: PushSettings, slots: asyncio.Semaphore) -> None:
+    def __init__(
+        self,
+        host: str,
+        channel: ByteChannel,
+        settings: PushSettings,
+        slots: asyncio.Semaphore,
+        bandwidth: Bandwidth | None = None,
+    ) -> None:
         self._host = host
+        self._bandwidth = bandwidth or Bandwidth(None)
+        self._held_back = False
         self._channel = channel
         self._settings = settings
         self._slots = slots
@@ -142,7 +155,7 @@ class Transfer:
         try:
             while not task.done():
                 await asyncio.wait([task], timeout=min(TICK_S, limit_s / 4))
-                if not task.done() and loop.time() - self._moved_at > limit_s:
+                if not task.done() and not self._held_back and loop.time() - self._moved_at > limit_s:
                     text = what if isinstance(what, str) else what()
                     hint = "does an older copy, or a nix-store --serve that was left behind, hold a path's lock there?"
                     raise PushError("stalled", f"{self._host}: {text} for {limit_s:g} s; {hint}")
@@ -181,6 +194,10 @@ class Transfer:
             await self._flush()
 
     async def _flush(self) -> None:
+        self._held_back = True
+        await self._bandwidth.turn(self._pending_bytes)
+        self._held_back = False
+        self._moved()
         async with self._slots:
             self._channel.write(b"".join(self._pending))
             self._pending.clear()

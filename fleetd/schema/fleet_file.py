@@ -59,7 +59,7 @@ class _Host(Strict):
     unattended_boot: bool = True
     ignore_units: list[str] = Field(default_factory=list)
     substitute: bool = False
-    compress: Literal["none"] = "none"
+    compress: Literal["none", "zstd"] = "none"
     installable: str | None = None
     file: str | None = None
     attr: str | None = None
@@ -218,6 +218,7 @@ def _host(name: str, raw: _Host, flake: str | None, base: Path | None, problems:
         unattended_boot=raw.unattended_boot,
         ignore_units=tuple(raw.ignore_units),
         substitute=raw.substitute,
+        compress=raw.compress == "zstd",
         source=_source(name, raw, flake, base, problems),
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,8 @@ from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.nix.nar import dump
 from fleetd.nix.store import NixStore
-from fleetd.ports import ByteChannel, PushReport
+from fleetd.ports import ByteChannel, PathInfo, PushReport
+from fleetd.push.archives import SharedArchives
 from fleetd.push.pusher import ServePusher
 from fleetd.push.serve import add_to_store, hello
 from fleetd.push.stripes import STRIPES
@@ -382,3 +385,88 @@ async def test_after_a_cut_the_old_server_is_ended_first(rig: Rig) -> None:
     rig.hosts.opened.clear()
     assert (await rig.push(path)).paths == 0
     assert rig.hosts.opened[0][0][0] == "env", "once"
+
+
+def compressible(rig: Rig) -> StorePath:
+    text = rig.control.register("text", text_file("all work and no play " * 20_000))
+    return rig.control.register("nixos-system-web1-9", text_file(text), [text])
+
+
+@pytest.mark.parametrize("round_trip", [0.0, 0.05])
+@pytest.mark.asyncio
+async def test_a_compressed_copy_is_the_same_and_smaller(rig: Rig, round_trip: float) -> None:
+    rig.hosts.round_trip = round_trip
+    toplevel = compressible(rig)
+    host = replace(HOST, compress=True)
+    report = await rig.pusher.push(host, toplevel, root=ROOT, progress=lambda *_: None, timeout_s=50)
+    assert report.paths == 2
+    sent = sum(channel.written_bytes for channel in rig.hosts.channels if isinstance(channel, SubprocessChannel))
+    assert sent < report.bytes / 20
+    rig.host.verify(*(info.path for info in await rig.store.closure(toplevel)))
+    assert rig.host.info(toplevel) == rig.control.info(toplevel)
+
+
+@pytest.mark.asyncio
+async def test_a_host_without_zstd_says_so(rig: Rig, tmp_path: Path) -> None:
+    for name in ("nix-store", "sh", "env", "mkdir", "ln", "sync", "grep"):
+        (tmp_path / name).symlink_to(shutil.which(name) or "")
+    rig.hosts = FakeHosts({**rig.host.env, "PATH": str(tmp_path)})
+    rig.pusher = ServePusher(rig.hosts, rig.store, rig.archive, None, rig.settings)
+    with pytest.raises(PushError, match="there is no zstd on its PATH"):
+        await rig.pusher.push(
+            replace(HOST, compress=True), compressible(rig), root=ROOT, progress=lambda *_: None, timeout_s=50
+        )
+
+
+@pytest.mark.asyncio
+async def test_a_host_without_nix_says_so(rig: Rig, tmp_path: Path) -> None:
+    for name in ("sh", "env", "mkdir", "ln", "sync"):
+        (tmp_path / name).symlink_to(shutil.which(name) or "")
+    rig.hosts = FakeHosts({**rig.host.env, "PATH": str(tmp_path)})
+    rig.pusher = ServePusher(rig.hosts, rig.store, rig.archive, None, rig.settings)
+    with pytest.raises(PushError, match="there is no nix-store on its PATH") as caught:
+        await rig.push(closure(rig.control))
+    assert caught.value.code == "no-nix"
+
+
+@pytest.mark.asyncio
+async def test_a_path_that_vanishes_between_question_and_copy(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody forces it away, temporary roots or not: what refers to it is refused, and the next copy sends it."""
+    leaf = rig.control.register("leaf", text_file("leaf"))
+    toplevel = rig.control.register("nixos-system-web1-9", text_file(leaf), [leaf])
+    await rig.push(leaf)
+    plain = SharedArchives.head
+    gone: list[str] = []
+
+    def forgetting(archives: SharedArchives, info: PathInfo) -> bytes:
+        if not gone:
+            gone.append(leaf)
+            with sqlite3.connect(rig.host.root / "nix/var/nix/db/db.sqlite") as database:
+                database.execute("delete from ValidPaths where path = ?", [leaf])
+            database.close()
+        return plain(archives, info)
+
+    monkeypatch.setattr(SharedArchives, "head", forgetting)
+    with pytest.raises(PushError, match="a path vanished there") as caught:
+        await rig.push(toplevel)
+    assert caught.value.code == "lost"
+    assert (await rig.push(toplevel)).paths == 2
+    rig.host.verify(leaf, toplevel)
+
+
+@pytest.mark.parametrize("tenth", range(1, 10))
+@pytest.mark.asyncio
+async def test_a_push_cut_at_every_tenth_goes_on(rig: Rig, tenth: int) -> None:
+    parts = [rig.control.register(f"part{n}", text_file(f"{n} " * 30_000)) for n in range(4)]
+    toplevel = rig.control.register("nixos-system-web1-9", text_file("top"), sorted(parts))
+    paths = [info.path for info in await rig.store.closure(toplevel)]
+    rig.hosts.cut_after_bytes = sum(info.nar_size for info in await rig.store.closure(toplevel)) * tenth // 10
+    with pytest.raises(PushError) as caught:
+        await rig.push(toplevel)
+    assert caught.value.code == "lost", caught.value
+    arrived = sum(rig.host.is_valid(path) for path in paths)
+    rig.hosts.cut_after_bytes = None
+    report = await rig.push(toplevel)
+    assert report.paths == len(paths) - arrived, "what arrived is not sent again"
+    rig.host.verify(*paths)
+    assert rig.host.info(toplevel) == rig.control.info(toplevel)
