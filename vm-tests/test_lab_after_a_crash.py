@@ -32,11 +32,6 @@ def left_of(name: str, index: int) -> dict[str, list[str]]:
     Its number may be another lab's by now, which says so before it makes anything: what goes by number is that lab's.
     """
     place, group = state.STATE / name, f"fl{index}h"
-    with state.lock(state.STATE / "lock", "the list of labs"):
-        others = {int(state.read(other)["index"]) for other in state.names() if other != name}
-    if index in others:
-        # Another lab, of a test beside this one, has been given the number since: what carries it is that lab's.
-        return {kind: found for kind, found in {"mounts": mounts_of(place), "files": files_of(place)}.items() if found}
     processes = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -55,23 +50,15 @@ def left_of(name: str, index: int) -> dict[str, list[str]]:
         links, spaces, tables, control_groups = [], [], [], []
         processes = [line for line in processes if f"{place}/" in line]
     everything = {
-        "mounts": mounts_of(place),
+        "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {place}/" in line],
         "processes": processes,
         "groups": control_groups,
         "links": [name for name in links if name == f"flb{index}" or name.startswith(f"v-{group}")],
         "spaces": [name for name in spaces if name.startswith(group)],
         "filters": [words[2] for words in tables if words[2] == f"flb{index}" or words[2].startswith(group)],
-        "files": files_of(place),
+        "files": [str(place)] if place.exists() else [],
     }
     return {kind: found for kind, found in everything.items() if found}
-
-
-def mounts_of(place: Path) -> list[str]:
-    return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {place}/" in line]
-
-
-def files_of(place: Path) -> list[str]:
-    return [str(place)] if place.exists() else []
 
 
 def start(text: str) -> subprocess.Popen[str]:

@@ -19,6 +19,8 @@ from lab.host import LabHost
 from lab.lab import Lab
 
 PROGRAMS = Path(sys.executable).parent
+START_S = 60
+"""A start takes a second or two; on a machine with ten times more to do than it can, ten times that."""
 NIX_CONFIG = "build-users-group =\nsandbox = false\nsubstituters =\n"
 """On a plain machine: no build users, no network. Only for these processes."""
 
@@ -122,7 +124,7 @@ class Control:
                 stderr=log,
                 env=env,
             )
-        end = time.monotonic() + 20
+        end = time.monotonic() + START_S
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > end:
                 raise LabError(f"fleetd did not start: {self.log()[-2000:]}")

@@ -12,13 +12,14 @@ pytestmark = pytest.mark.lab
 
 
 NAMES = ["web1", "web2", "web3"]
-BEHIND = {"web2": {"jump": "web1"}}
 
 
 def test_a_host_behind_a_jump_host_follows_it(scene: Scene) -> None:
-    gate, behind, other = hosts = scene.hosts(*NAMES)
+    other, behind, gate = hosts = scene.hosts(*NAMES)
     shut(behind, scene.gateway)
-    control = scene.control(NAMES, policy=policy_with(waves=[], max_parallel=3), keys=BEHIND)
+    # web1 is first and alone; nothing but the way to web2 keeps the other two from going together.
+    keys = {"web2": {"jump": "web3"}}
+    control = scene.control(NAMES, policy=policy_with(waves=[], max_parallel=3), keys=keys)
     revision = scene.build(systems.good, NAMES, "v2")
     done = control.deploy(revision)
     assert done.returncode == 0, done.stdout + control.log()
@@ -35,7 +36,7 @@ def test_a_bad_jump_host_takes_nobody_along(scene: Scene) -> None:
     gate, behind, other = hosts = scene.hosts(*NAMES)
     before = {host.name: scene.runs(host) for host in hosts}
     shut(behind, scene.gateway)
-    control = scene.control(NAMES, policy=policy_with(max_parallel=3), keys=BEHIND)
+    control = scene.control(NAMES, policy=policy_with(max_parallel=3), keys={"web2": {"jump": "web1"}})
     revision = scene.build(systems.good, NAMES, "v2") | scene.build(systems.network_down, ["web1"], "v2")
     done = control.deploy(revision)
     assert done.returncode == 2, done.stdout + control.log()
