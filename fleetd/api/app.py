@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -18,13 +18,20 @@ from fleetd.api.stream import Events
 from fleetd.controller.commands import (
     AbortRollout,
     Accepted,
+    ApproveWave,
     ClearHost,
     Command,
     Control,
+    DenyWave,
     Document,
+    PauseRollout,
+    PromoteRollout,
     RequestKey,
+    ResumeRollout,
+    RetryHost,
     RollBackHosts,
     RollBackRollout,
+    SkipHost,
     SubmitRollout,
     digest_of,
 )
@@ -40,6 +47,16 @@ CALLER = web.RequestKey("caller", str)
 """Who the request comes from; set once it is known."""
 
 PAGE = 200
+
+
+ROLLOUT_VERBS: Mapping[str, Callable[[str, str, str], Command]] = {
+    "pause": PauseRollout,
+    "resume": ResumeRollout,
+    "promote": PromoteRollout,
+    "approve": ApproveWave,
+    "deny": DenyWave,
+}
+HOST_VERBS: Mapping[str, Callable[[str, str, str, str], Command]] = {"retry": RetryHost, "skip": SkipHost}
 
 
 class Api:
@@ -171,6 +188,14 @@ class Api:
     async def _rollback_rollout(self, request: web.Request) -> web.Response:
         body = await read_model(request, ReasonBody)
         return await self._accept(RollBackRollout(request.match_info["id"], request[CALLER], body.reason))
+
+    async def _verb(self, request: web.Request) -> web.Response:
+        """A verb that is said to a running rollout, or to a host of it; its word is the last of the path."""
+        body, about = await read_model(request, ReasonBody), request.match_info
+        word, who = request.path.rpartition("/")[2], request[CALLER]
+        if word in HOST_VERBS:
+            return await self._accept(HOST_VERBS[word](about["id"], about["name"], who, body.reason))
+        return await self._accept(ROLLOUT_VERBS[word](about["id"], who, body.reason))
 
     async def _clear(self, request: web.Request) -> web.Response:
         name, body = request.match_info["name"], await read_model(request, ReasonBody)

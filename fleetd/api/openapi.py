@@ -48,7 +48,7 @@ def document() -> Mapping[str, Any]:
 
 def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": route.handler,
+        "operationId": route.operation,
         "summary": route.summary,
         "parameters": _parameters(route),
         "responses": {str(status): _answer(route, status) for status in route.statuses} | {"default": _PROBLEM},

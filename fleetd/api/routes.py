@@ -46,12 +46,29 @@ class Route:
     takes_key: bool = False
     stream: bool = False
 
+    @property
+    def operation(self) -> str:
+        """The operation's name in the OpenAPI document: the handler, or the verb where many share one."""
+        return self.path.rpartition("/")[2] if self.handler == "verb" else self.handler
+
 
 CURSOR = Query("cursor", "Where the last page ended: its `next`.")
 ON = Query("on", "Which hosts: names, globs, @tag, domain:x; `,` is or, `&` is and, `!` is not.")
 STATE = Query("state", "Only hosts in this state.")
 ACCEPTED = (202, 200)
 """202: it is on disk now. 200: it had been before, and nothing new was started."""
+
+
+def _said(word: str, scope: str, summary: str) -> Route:
+    """Return the route of a verb that is said to a running rollout."""
+    path = f"/v1/rollouts/{{id}}/{word}"
+    return Route("POST", path, scope, "verb", summary, answers.Rollout, body=ReasonBody, statuses=ACCEPTED)
+
+
+def _said_of_host(word: str, summary: str) -> Route:
+    path = f"/v1/rollouts/{{id}}/hosts/{{name}}/{word}"
+    return Route("POST", path, "deploy", "verb", summary, answers.Rollout, body=ReasonBody, statuses=ACCEPTED)
+
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/health", None, "health", "Whether the process answers.", answers.Health),
@@ -97,6 +114,13 @@ ROUTES: tuple[Route, ...] = (
     Route(
         *("GET", "/v1/rollouts/{id}/hosts/{name}/log", "read", "log", "What the host wrote while it switched.", None),
     ),
+    _said("pause", "deploy", "Start nothing more for now; what is under way goes on."),
+    _said("resume", "deploy", "Go on; failures until now count no more."),
+    _said("promote", "deploy", "End the soak of the present wave."),
+    _said("approve", "approve", "Let the wave start that waits for approval."),
+    _said("deny", "approve", "Do not let it start: the rollout ends with what it has."),
+    _said_of_host("retry", "Try a host once more that went back, failed, was deferred or skipped."),
+    _said_of_host("skip", "Leave a host out on which nothing was done yet."),
     Route(
         *("POST", "/v1/rollouts/{id}/abort", "deploy", "abort", "Start nothing more, revert trials.", answers.Rollout),
         body=ReasonBody,

@@ -41,7 +41,8 @@ def rollout_line(rollout: Document) -> str:
     """Return a rollout in one line."""
     counts = ", ".join(f"{count} {state}" for state, count in rollout["counts"].items())
     why = rollout.get("finish_reason") or "; ".join(block["text"] for block in rollout["blocked_by"])
-    return f"{rollout['id']}  {rollout['phase']}  {counts}" + (f"  ({plain(why)})" if why else "")
+    phase = f"{rollout['phase']}, paused" if rollout.get("paused") else rollout["phase"]
+    return f"{rollout['id']}  {phase}  {counts}" + (f"  ({plain(why)})" if why else "")
 
 
 def host_line(host: Document) -> str:
@@ -107,13 +108,28 @@ def _value(value: object) -> str:
     return plain(value)
 
 
+AUDITED = {
+    "RolloutRequested": "",
+    "AbortRequested": "abort",
+    "RollbackRequested": "rollback",
+    "PauseRequested": "pause",
+    "ResumeRequested": "resume",
+    "PromoteRequested": "promote",
+    "ApprovalGiven": "approve",
+    "ApprovalDenied": "deny",
+    "HostRetried": "retry",
+    "HostCleared": "clear",
+}
+"""Records of what somebody asked for, as the verb that was said."""
+
+
 def audit_line(event: Document) -> str:
     """Return what somebody asked for in one line."""
     data = event["data"]
     spec = data.get("spec") or {}
     who, why = spec.get("requested_by") or data.get("by", ""), spec.get("reason") or data.get("reason", "")
-    words = {"AbortRequested": "abort", "RollbackRequested": "rollback", "HostCleared": f"clear {event['host']} in"}
-    what = words.get(event["kind"]) or spec.get("kind", "")
+    what = AUDITED.get(event["kind"]) or spec.get("kind", "")
+    what += f" {event['host']} in" if event["host"] else ""
     about = f" of {plain(spec['revision'])} to {plain(spec['on'])}" if spec else ""
     return f"{event['at']}  {plain(who)}  {what} {event['rollout']}{about}" + (f"  ({plain(why)})" if why else "")
 

@@ -102,6 +102,53 @@ def abort(rollout: str, reason: Reason = "") -> None:
 
 
 @app.command()
+def pause(rollout: str, reason: Reason = "") -> None:
+    """Start nothing more for now; what is under way goes on to its end."""
+    _say(rollout, "pause", reason)
+
+
+@app.command()
+def resume(rollout: str, reason: Reason = "") -> None:
+    """Go on; failures until now count no more."""
+    _say(rollout, "resume", reason)
+
+
+@app.command()
+def promote(rollout: str, reason: Reason = "") -> None:
+    """End the soak of the present wave; nothing else is skipped."""
+    _say(rollout, "promote", reason)
+
+
+@app.command()
+def approve(rollout: str, reason: Reason = "") -> None:
+    """Let the wave start that waits for approval."""
+    _say(rollout, "approve", reason)
+
+
+@app.command()
+def deny(rollout: str, reason: Reason = "") -> None:
+    """Do not let it start: the rollout ends with what it has."""
+    _say(rollout, "deny", reason)
+
+
+@app.command()
+def retry(rollout: str, host: str, reason: Reason = "") -> None:
+    """Try a host of a running rollout once more that went back, failed, was deferred or skipped."""
+    _say(rollout, f"hosts/{quoted(host)}/retry", reason)
+
+
+@app.command()
+def skip(rollout: str, host: str, reason: Reason = "") -> None:
+    """Leave a host out of a running rollout on which nothing was done yet."""
+    _say(rollout, f"hosts/{quoted(host)}/skip", reason)
+
+
+def _say(rollout: str, words: str, reason: str) -> None:
+    document = client().post(f"/v1/rollouts/{quoted(rollout)}/{words}", {"reason": reason})
+    show(document, [rollout_line(document)])
+
+
+@app.command()
 def rollouts() -> None:
     """List rollouts, newest first."""
     found = list(client().pages("/v1/rollouts", "rollouts"))

@@ -156,7 +156,7 @@ def lay_out(fleet: Fleet, policy: Policy, names: Sequence[str]) -> tuple[Wave, .
             chosen = left[: wave.size.rounded_up(len(names))]
         left = [name for name in left if name not in chosen]
         if chosen:
-            waves.append(Wave(wave.name, tuple(chosen), wave.soak_s))
+            waves.append(Wave(wave.name, tuple(chosen), wave.soak_s, wave.approval_s))
     if left:
         waves.append(Wave("rest", tuple(left)))
     return tuple(waves)

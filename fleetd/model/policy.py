@@ -43,12 +43,16 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class WaveSpec:
-    """One wave as written: by number, share, or selector; the rest of the hosts is a last wave."""
+    """One wave as written: by number, share, or selector; the rest of the hosts is a last wave.
+
+    ``approval_s``: a person must let it start, and has this long to do so; None when nobody is asked.
+    """
 
     name: str
     size: Size = Size()
     on: str = ""
     soak_s: float = 0.0
+    approval_s: float | None = None
 
 
 class OnFailure(StrEnum):

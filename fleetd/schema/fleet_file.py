@@ -107,6 +107,7 @@ class _Wave(Strict):
     percent: float | None = Field(None, gt=0, le=100)
     on: str | None = None
     soak: Duration = "0s"
+    approval: Duration | None = None
 
 
 class _Budget(Strict):
@@ -286,8 +287,6 @@ def _policy(name: str, raw: _Policy, problems: list[str]) -> Policy:
         problems.append(f"{place}.goal: {raw.goal!r} is not carried out by this release (write: switch)")
     if raw.reboot != "never":
         problems.append(f"{place}.reboot: {raw.reboot!r} is not carried out by this release (write: never)")
-    if raw.on_failure == "pause":
-        problems.append(f"{place}.on_failure: 'pause' is not carried out by this release (write: rollback or stop)")
     wrong = sorted(set(raw.builtin_off) - set(BUILT_IN_CHECKS))
     if wrong:
         problems.append(
@@ -332,7 +331,8 @@ def _waves(place: str, raw: list[_Wave] | None, problems: list[str]) -> tuple[Wa
             )
         size = size_of(wave.count) if wave.count is not None else size_of(f"{wave.percent or 0:g}%")
         name = wave.name or ("canary" if index == 0 else f"wave-{index + 1}")
-        waves.append(WaveSpec(name, size, wave.on or "", seconds(wave.soak)))
+        approval_s = seconds(wave.approval) if wave.approval is not None else None
+        waves.append(WaveSpec(name, size, wave.on or "", seconds(wave.soak), approval_s))
     total = sum(wave.percent or 0 for wave in raw)
     if total > 100:
         problems.append(f"{place}.waves: the shares add up to {total:g}%, at most 100% make sense")

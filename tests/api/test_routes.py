@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from typing import Any
 
 import pytest
 
 from fleetd.api import problems
 from fleetd.controller.commands import (
     AbortRollout,
+    ApproveWave,
     ClearHost,
+    DenyWave,
+    PauseRollout,
+    PromoteRollout,
     RequestKey,
+    ResumeRollout,
+    RetryHost,
     RollBackHosts,
     RollBackRollout,
+    SkipHost,
     SubmitRollout,
     digest_of,
 )
@@ -59,6 +67,31 @@ async def test_the_verbs_become_commands(served: Served) -> None:
         RollBackRollout("r-9", "the deploy one", ""),
         RollBackHosts("the deploy one", None, "web1", "r-2", ""),
     ]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("word", "scope", "command"),
+    [
+        ("pause", "deploy", PauseRollout),
+        ("resume", "deploy", ResumeRollout),
+        ("promote", "deploy", PromoteRollout),
+        ("approve", "approve", ApproveWave),
+        ("deny", "approve", DenyWave),
+    ],
+)
+async def test_what_is_said_to_a_rollout(served: Served, word: str, scope: str, command: Any) -> None:
+    place = f"/v1/rollouts/r-9/{word}"
+    assert (await served.ask("POST", place, scope=scope, json={"reason": "why"}))[0] == 202
+    assert served.control.commands == [command("r-9", f"the {scope} one", "why")]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("word", "command"), [("retry", RetryHost), ("skip", SkipHost)])
+async def test_what_is_said_of_a_host_in_a_rollout(served: Served, word: str, command: Any) -> None:
+    place = f"/v1/rollouts/r-9/hosts/web1/{word}"
+    assert (await served.ask("POST", place, scope="deploy", json={"reason": "why"}))[0] == 202
+    assert served.control.commands == [command("r-9", "web1", "the deploy one", "why")]
 
 
 @pytest.mark.asyncio

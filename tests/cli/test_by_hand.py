@@ -14,6 +14,15 @@ import pytest
 from fleetd.api.hooks import HookSpec
 from fleetd.cli.hosts import ssh_words
 from fleetd.config import load
+from fleetd.controller.commands import (
+    ApproveWave,
+    DenyWave,
+    PauseRollout,
+    PromoteRollout,
+    ResumeRollout,
+    RetryHost,
+    SkipHost,
+)
 from fleetd.ports import Record
 from tests.cli.conftest import FLEETCTL, Daemon
 from tests.fakes.control import record, rollout_document
@@ -234,3 +243,20 @@ async def test_a_delivery_made_by_hand_is_one_as_its_sender_makes_it(daemon: Dae
     code, _out, err = await daemon.run("hook", "send", "none", "a" * 40, *words)
     assert (code, "no webhook 'none' is configured" in err) == (1, True)
     assert (await daemon.run("hook", "send", "hub", "main", *words))[0] == 1
+
+
+@pytest.mark.asyncio
+async def test_what_a_person_says_arrives(daemon: Daemon) -> None:
+    for word in ("pause", "resume", "promote", "approve", "deny"):
+        assert (await daemon.run(word, "r-1", "--reason", "why"))[0] == 0
+    for word in ("retry", "skip"):
+        assert (await daemon.run(word, "r-1", "web1", "--reason", "why"))[0] == 0
+    assert daemon.control.commands == [
+        PauseRollout("r-1", "kim", "why"),
+        ResumeRollout("r-1", "kim", "why"),
+        PromoteRollout("r-1", "kim", "why"),
+        ApproveWave("r-1", "kim", "why"),
+        DenyWave("r-1", "kim", "why"),
+        RetryHost("r-1", "web1", "kim", "why"),
+        SkipHost("r-1", "web1", "kim", "why"),
+    ]
