@@ -158,6 +158,9 @@ class Api:
         )
         return web.json_response({"hosts": list(found), "next": found[-1]["name"] if len(found) == PAGE else None})
 
+    async def _explain(self, request: web.Request) -> web.Response:
+        return web.Response(text=await self._control.explain(request.match_info["id"]))
+
     async def _log(self, request: web.Request) -> web.Response:
         rollout, host = request.match_info["id"], request.match_info["name"]
         await self._known(request)

@@ -114,6 +114,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         *("GET", "/v1/rollouts/{id}/hosts/{name}/log", "read", "log", "What the host wrote while it switched.", None),
     ),
+    Route("GET", "/v1/rollouts/{id}/explain", "read", "explain", "What everything in it waits for, as text.", None),
     _said("pause", "deploy", "Start nothing more for now; what is under way goes on."),
     _said("resume", "deploy", "Go on; failures until now count no more."),
     _said("promote", "deploy", "End the soak of the present wave."),

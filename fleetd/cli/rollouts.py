@@ -13,7 +13,7 @@ from fleetd.cli import outcome
 from fleetd.cli.app import On, Options, Reason, app, client, quoted, show
 from fleetd.cli.client import DaemonLost, NoDaemon
 from fleetd.cli.follow import follow
-from fleetd.cli.render import host_line, plan_lines, rollout_line, rollout_lines
+from fleetd.cli.render import host_line, plain, plan_lines, rollout_line, rollout_lines
 from fleetd.errors import UsageError
 
 Revision = Annotated[str | None, typer.Argument(help="A flake reference or commit; default: the configured flake.")]
@@ -161,6 +161,13 @@ def rollout(name: str) -> None:
     path = f"/v1/rollouts/{quoted(name)}"
     document, found = client().get(path), list(client().pages(f"{path}/hosts", "hosts"))
     show({**document, "hosts": found}, [*rollout_lines(document), *(host_line(host) for host in found)])
+
+
+@app.command()
+def explain(name: str) -> None:
+    """Say of a rollout and each of its hosts what it waits for, until when, and what to type."""
+    text = client().text(f"/v1/rollouts/{quoted(name)}/explain")
+    show({"id": name, "text": text}, [plain(text.rstrip(), keep="\n")])
 
 
 @app.command()

@@ -221,6 +221,10 @@ class Control(Protocol):
         """
         ...
 
+    async def explain(self, rollout: str) -> str:
+        """Return a whole rollout as text: where it stands, what everything in it waits for. Raises NotFoundError."""
+        ...
+
     async def changed(self, after: int, timeout_s: float) -> bool:
         """Wait until a record with a larger number is on disk; False when the time is up before."""
         ...

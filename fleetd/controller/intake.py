@@ -27,9 +27,10 @@ from fleetd.model.policy import STOP_SWITCH_S, slowest_proof_s
 from fleetd.model.selector import EVERY, select
 from fleetd.model.store_path import StorePath
 from fleetd.ports import Builder, Clock, FleetSource, Store
+from fleetd.rollout.blocked import Blocked, explain, host_waits
 from fleetd.rollout.documents import instant, record_document
 from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec
-from fleetd.rollout.states import Committed, LiveState, Lost, shown
+from fleetd.rollout.states import Committed, LiveState, Lost, Stranded, shown
 
 PLAN_TIMEOUT_S = 1800.0
 OBSERVE_TIMEOUT_S = 20.0
@@ -287,15 +288,23 @@ class Intake:
             "drifted": drifted,
             "needs_reboot": facts.needs_reboot if facts else None,
             "observed_at": instant(at),
-            "blocked_by": [_needs_a_person(name, reason) for reason in self._troubles(name) if reason],
+            "blocked_by": [waits.document() for waits in self._waits(name)],
             **record_document(record),
         }
 
-    def _troubles(self, name: str) -> list[str]:
-        """Return why nothing is started on a host until a person clears it."""
-        rollouts = self._controller.world.rollouts.values()
-        lost = [state.reason for r in rollouts if isinstance(state := r.hosts.get(name), Lost)]
-        return [self._controller.world.record(name).stranded, *lost]
+    def _waits(self, name: str) -> list[Blocked]:
+        """Return what a host waits for: in the rollout that owns it, and for a person where one lost or stranded it."""
+        world, now = self._controller.world, self._clock.now()
+        owner, rollouts = world.owner(name), world.rollouts.items()
+        held = [rollout for rollout, of in rollouts if isinstance(of.hosts.get(name), Lost | Stranded)]
+        about = dict.fromkeys([*held, *([owner] if owner is not None else [])])
+        return [waits for rollout in about if (waits := host_waits(world, rollout, name, now)) is not None]
+
+    async def explain(self, rollout: str) -> str:
+        """Return a whole rollout as text: where it stands, what everything in it waits for. Raises NotFoundError."""
+        if rollout not in self._controller.world.rollouts:
+            raise NotFoundError(f"there is no rollout {rollout!r}")
+        return explain(self._controller.world, rollout, self._clock.now())
 
     async def changed(self, after: int, timeout_s: float) -> bool:
         """Wait until a record with a larger number is on disk; False when the time is up before."""
@@ -318,8 +327,3 @@ class Intake:
     def problems(self) -> Sequence[str]:
         """Return why the controller is not ready."""
         return [] if self._controller.started else ["the journal is being read"]
-
-
-def _needs_a_person(host: str, reason: str) -> Document:
-    todo = f"fleetctl clear {host}"
-    return {"reason": "needs-operator", "text": reason, "until": None, "type": todo, "hosts": [host], "count": 1}

@@ -246,6 +246,13 @@ async def test_a_delivery_made_by_hand_is_one_as_its_sender_makes_it(daemon: Dae
 
 
 @pytest.mark.asyncio
+async def test_a_rollout_is_explained(daemon: Daemon) -> None:
+    assert (await daemon.run("explain", "r-1"))[:2] == (0, "r-1: rolling\n  waits (soak): a while\n")
+    code, _out, err = await daemon.run("explain", "r-9")
+    assert (code, err) == (1, "fleetctl: there is no rollout 'r-9'\n")
+
+
+@pytest.mark.asyncio
 async def test_what_a_person_says_arrives(daemon: Daemon) -> None:
     for word in ("pause", "resume", "promote", "approve", "deny"):
         assert (await daemon.run(word, "r-1", "--reason", "why"))[0] == 0

@@ -122,3 +122,11 @@ def test_without_a_flake_some_things_mean_nothing() -> None:
         deploy(None, revision="a" * 40)
     with pytest.raises(UsageError, match="web1: nothing says what to deploy there"):
         deploy(None)
+
+
+def test_a_wave_keeps_its_approval() -> None:
+    waves = [{"count": 1}, {"percent": 50, "approval": "4h", "soak": "1m"}]
+    table = {**TABLE, "policies": {"asked": {"waves": waves}}}
+    asked = parse_fleet(table, file="fleet.toml", flake=FLAKE, contact_s=60)
+    spec = deploy_of(asked, SubmitRollout("kim", policy="asked"), 60)
+    assert [(wave.soak_s, wave.approval_s) for wave in spec.waves] == [(0, None), (60, 4 * 3600), (0, None)]

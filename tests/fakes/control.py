@@ -137,6 +137,12 @@ class FakeControl:
         found = [observed_document(n, state="idle" if n != "db1" else "trial") for n in names]
         return [h for h in found if state in (None, h["state"]) and (after is None or str(h["name"]) > after)][:limit]
 
+    async def explain(self, rollout: str) -> str:
+        """Return a text."""
+        if rollout != "r-1":
+            raise NotFoundError(f"there is no rollout {rollout!r}")
+        return "r-1: rolling\n  waits (soak): a while\n"
+
     async def changed(self, after: int, timeout_s: float) -> bool:
         """Wait until ``seq`` is larger."""
         for _ in range(int(timeout_s * 100)):
