@@ -49,7 +49,8 @@ async def test_a_deploy_is_followed_to_its_end(
     out, err = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == code
     assert b"web1  canary  committed" in out
-    assert out.decode().splitlines()[-1].startswith(f"r-1  {phase}  1 committed")
+    shown = f"{phase}, paused" if changes.get("paused") else phase
+    assert out.decode().splitlines()[-1].startswith(f"r-1  {shown}  1 committed")
     assert err == b""
     (command,) = daemon.control.commands
     assert isinstance(command, SubmitRollout)
