@@ -1,4 +1,4 @@
-.PHONY: help setup demo bench lint test test-matrix test-unit simulate mutants clean
+.PHONY: help setup demo bench lint test test-matrix test-unit simulate mutants soak clean
 SHELLS = fleetd/host/helper/fleetd-host tools/setup vm-tests/lab/supervise.sh vm-tests/lab/base/recipe.sh
 LAB = PYTHONPATH=vm-tests .venv/bin/python -m lab
 # Scenarios mostly wait: more of them at once than there are cores. Each worker has a lab of its own.
@@ -43,9 +43,7 @@ test-unit: ## everything but the lab
 	$(MAKE) lint
 	.venv/bin/python -m pytest tests
 
-bench: ## pushes beside nix copy, on lab hosts; a table, and build/bench.json (root, Linux)
-	tools/setup --lab
-	PYTHONPATH=.:vm-tests .venv/bin/python -W ignore -m tests.bench
+.PHONY: bench: ## pushes beside nix copy, on lab hosts; a table, and build/bench.json (root, Linux) tools/setup --lab PYTHONPATH=.:vm-tests .venv/bin/python -W ignore -m tests.bench N = 200 soak: activations of real hosts with random faults: make soak N=200 PYTHONPATH=vm-tests:. vm-tests/soak.py --activations $(N) clean
 
 clean: ## remove what runs of the lab left
 	PYTHONPATH=vm-tests python3 -m lab clean

@@ -53,8 +53,12 @@ class SshHosts:
         self._contacts: dict[str, _Contact] = {}
         self._retired: set[asyncio.Task[None]] = set()
         self._handshakes = asyncio.Semaphore(HANDSHAKES_IN_FLIGHT)
-        self._helper = HELPER.read_bytes()
-        self._helper_name = f"fleetd-host-{hashlib.sha256(self._helper).hexdigest()[:16]}"
+        self.bring(HELPER.read_bytes())
+
+    def bring(self, program: bytes) -> None:
+        """Choose the helper that connections from now on bring to their hosts."""
+        self._helper = program
+        self._helper_name = f"fleetd-host-{hashlib.sha256(program).hexdigest()[:16]}"
 
     async def facts(self, host: Host, *, timeout_s: float) -> HostFacts:
         """Ask what the host is."""

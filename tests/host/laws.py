@@ -247,6 +247,36 @@ def a_shared_inhibitor_that_differs_needs_a_reboot(rig: Rig) -> None:
     is_untouched(rig)
 
 
+def a_boot_partition_without_room_is_refused(rig: Rig) -> None:
+    """Before anything is cleaned up there; both numbers are told."""
+    big_kernel(rig)
+    reply = rig.order(order(rig, Verb.TRIAL, 10))
+    assert said(reply) == ("refused", "boot-full")
+    assert str(KERNEL_BYTES + 65536) in reply.message
+    is_untouched(rig)
+
+
+def a_kernel_that_is_there_needs_no_room(rig: Rig) -> None:
+    """Most systems share their kernel with the one before."""
+    big_kernel(rig)
+    (rig.root / "boot/nixos").mkdir()
+    (rig.root / f"boot/nixos/{'k' * 32}-linux-6.12-bzImage").touch()
+    assert said(rig.order(order(rig, Verb.TRIAL, 10))) == ("ok", "started")
+
+
+KERNEL_BYTES = 1 << 44
+"""More than any disk of a test has; the file is a hole."""
+
+
+def big_kernel(rig: Rig) -> None:
+    """Give the new system a kernel for which there is no room."""
+    kernel = rig.root / f"nix/store/{'k' * 32}-linux-6.12/bzImage"
+    kernel.parent.mkdir()
+    with kernel.open("wb") as file:
+        file.truncate(KERNEL_BYTES)
+    (rig.root / NEW.removeprefix("/") / "kernel").symlink_to(kernel)
+
+
 # -- arming -----------------------------------------------------------------------------------------------------
 
 
@@ -697,5 +727,6 @@ LAWS: tuple[Law, ...] = tuple(
     for name, value in list(globals().items())
     if callable(value)
     and getattr(value, "__module__", "") == __name__
-    and name not in ("order", "said", "live_trial", "is_untouched", "is_back", "run_reverts", "dies", "committing")
+    and name
+    not in ("order", "said", "live_trial", "is_untouched", "is_back", "run_reverts", "dies", "committing", "big_kernel")
 )

@@ -50,7 +50,7 @@ stop) rm -f "$C/units/$2" ;;
 kill) rm -f "$C/units/${*: -1}" ;;
 is-active) if [ -e "$C/units/$2" ]; then echo active; else echo inactive; exit 3; fi ;;
 is-system-running) cat "$C/is-system-running" ;;
-list-units) case $* in *--failed*) cat "$C/failed" ;; *) cat "$C/active" ;; esac ;;
+list-units) case $* in *--state=failed*) cat "$C/failed" ;; *) cat "$C/active" ;; esac ;;
 list-jobs | cancel) ;;
 reboot) printf 'reboot\n' >>"$C/reboots" ;;
 esac

@@ -285,7 +285,8 @@ class HelperMachine(RuleBasedStateMachine):
         verdict = verdicts.get(how, Verdict.NOT_STARTED)
         if self.model.current == self.model.record.new and how.startswith(("refuse", "down")):  # type: ignore[union-attr]
             # It ran before the switch already, so there is nothing that could not have started.
-            verdict = Verdict.FAILED if how == "down" else Verdict.LIVE_WARNING
+            # What ends with an error is run once more, and the second run of "refuse-1" and "refuse-100" is a good one.
+            verdict = Verdict.FAILED if how == "down" else Verdict.LIVE
         self.model.switch_ends(verdict, self.rig.now)
         assert self.rig.record("verdict") == verdict.value
 

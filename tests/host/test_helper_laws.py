@@ -50,6 +50,8 @@ MUTANTS = (
     Mutant(
         "a_shared_inhibitor_that_differs_needs_a_reboot", '[ -z "$REPLY" ] || refuse needs-reboot', "true || refuse"
     ),
+    Mutant("a_boot_partition_without_room_is_refused", '[ "$NEED" -le "$FREE" ] || refuse', "true || refuse"),
+    Mutant("a_kernel_that_is_there_needs_no_room", '[ -e "$target" ] || [ -e "$target.efi" ] || NEED=', "NEED="),
     Mutant(
         "the_guard_is_armed_before_the_switch",
         'if ! ctl_retry start "fleetd-guard-$id.service" || ! unit_active "fleetd-guard-$id.service"; then',
@@ -82,8 +84,8 @@ MUTANTS = (
     Mutant("a_shutdown_is_no_deadline", '[ "$now" -gt "$deadline" ] && ! stopping', '[ "$now" -gt "$deadline" ]'),
     Mutant(
         "a_switch_that_was_killed_is_never_taken_for_done",
-        "case $found in interfered | not-started) ;; *) found=interrupted ;; esac",
-        ":",
+        "    *) REPLY=interrupted ;;\n    esac",
+        "    *) REPLY=live ;;\n    esac",
     ),
     Mutant("an_interrupted_switch_is_resumed_once", "retried=1; continue;", "retried=1;"),
     Mutant("a_switch_that_stays_interrupted_is_taken_back", "  has_lists && lists=yes\n", ""),

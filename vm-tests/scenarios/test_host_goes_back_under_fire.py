@@ -1,0 +1,223 @@
+"""Whatever happens to a host in trial, it goes back by itself, or says that a person is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from lab import system as systems
+from lab.deputy import TIMES, Deputy, planted
+from lab.seed import seed_with
+from lab.system.rig import Rig
+
+from fleetd.model.facts import HelperState as S
+from fleetd.model.facts import HostStatus
+from fleetd.model.order import OrderTimes, Verb
+
+pytest_plugins = ["lab.system.fixtures"]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.filterwarnings("ignore:Exception ignored in. .function Popen.__del__"),
+]
+SHORT = replace(TIMES, contact_timeout_s=6)
+
+
+@pytest.fixture
+def deputy(rig: Rig) -> Iterator[Deputy]:
+    with Deputy(rig.host) as made:
+        yield made
+
+
+def live(rig: Rig, deputy: Deputy, times: OrderTimes = SHORT, **changes: object) -> str:
+    """Bring the host into a live trial and return the system that it tries."""
+    new = rig.install(rig.good("v2"))
+    assert deputy.trial(new, times=times, **changes).state is S.TRIAL
+    assert rig.current == new
+    return new
+
+
+def is_back(rig: Rig, deputy: Deputy) -> HostStatus:
+    """The host comes back to the old system by itself, and it works."""
+    status = deputy.until(S.REVERTED, S.STRANDED)
+    assert status.state is S.REVERTED, status
+    facts = deputy.facts()
+    assert (facts.current, facts.profile, facts.boot_default) == (rig.old, rig.old, rig.old)
+    rig.until(lambda: rig.page() == "greeting v1")
+    return status
+
+
+def main_pid(rig: Rig, kind: str) -> str:
+    """Return the process of one of our units, once there is one."""
+    pid = ["0"]
+
+    def there() -> bool:
+        pid[0] = rig.shell(f"systemctl show -p MainPID --value 'fleetd-{kind}-*'") or "0"
+        return pid[0] != "0"
+
+    rig.until(there, timeout_s=40)
+    return pid[0]
+
+
+# -- the guard --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "storm",
+    ["systemctl daemon-reload; sleep 0.3", "systemctl daemon-reexec; sleep 1", "systemctl restart dbus; sleep 2"],
+    ids=["daemon-reload", "daemon-reexec", "dbus"],
+)
+def test_a_storm_does_not_move_the_deadline(rig: Rig, deputy: Deputy, storm: str) -> None:
+    live(rig, deputy)
+    rig.shell(f"systemd-run -q --unit=storm sh -c 'for i in $(seq 60); do {storm}; done'")
+    assert is_back(rig, deputy).by == "guard"
+    rig.shell("systemctl stop storm || true")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "kill -9 $(systemctl show -p MainPID --value 'fleetd-guard-*')",
+        "systemctl kill -s KILL 'fleetd-guard-*'",
+        "systemctl stop 'fleetd-guard-*'",
+        "systemctl kill -s TERM 'fleetd-guard-*'",
+    ],
+    ids=["kill -9", "the whole unit", "stop", "TERM"],
+)
+def test_a_guard_that_ends_takes_the_host_back_at_once(rig: Rig, deputy: Deputy, end: str) -> None:
+    live(rig, deputy, TIMES)
+    rig.shell(end)
+    assert is_back(rig, deputy).by == "guard"
+
+
+def test_without_its_last_word_a_dead_guard_would_guard_nothing(rig: Rig) -> None:
+    """The protection taken out: killed, it leaves the host on the new system until somebody asks."""
+    helpless = planted("OnFailure=fleetd-revert-$id.service\nOnSuccess=fleetd-revert-$id.service\n", "")
+    with Deputy(rig.host, helper=helpless) as deputy:
+        new = live(rig, deputy, replace(TIMES, contact_timeout_s=8))
+        rig.shell("systemctl kill -s KILL 'fleetd-guard-*'; sleep 12")
+        assert rig.current == new
+
+
+def test_a_trial_in_an_isolated_target_is_still_guarded(rig: Rig, deputy: Deputy) -> None:
+    live(rig, deputy)
+    rig.shell("systemctl isolate multi-user.target")
+    assert is_back(rig, deputy).by == "guard"
+
+
+# -- the revert -------------------------------------------------------------------------------------------------
+
+
+def test_a_revert_killed_twice_ends_with_its_third_run(rig: Rig, deputy: Deputy) -> None:
+    rig.host.reset(seed_with(lambda host: systems.good(host.name, host.wiring.gateway, "v1").with_fault("settle", 4)))
+    new = rig.install(rig.good("v2"))
+    assert deputy.trial(new, times=TIMES).state is S.TRIAL
+    deputy.send(deputy.write(Verb.REVERT))
+    for _ in range(2):
+        pid = main_pid(rig, "revert")
+        rig.shell(f"sleep 1; kill -9 {pid}")
+        rig.until(lambda pid=pid: not rig.is_alive(pid))  # type: ignore[misc]
+    status = deputy.until(S.REVERTED, S.STRANDED)
+    assert status.state is S.REVERTED
+    assert rig.shell("cat /nix/var/fleetd-host/*/attempts") == "3"
+    rig.until(lambda: rig.page() == "greeting v1")
+
+
+def test_a_hung_unit_that_both_systems_have_does_not_hang_the_way_back(rig: Rig, deputy: Deputy) -> None:
+    oneshot = "[Unit]\n[Service]\nType=oneshot\nRemainAfterExit=yes\nTimeoutStartSec=infinity\nExecStart={}\n"
+
+    def with_shared(host_name: str, gateway: str, greeting: str, command: str) -> systems.System:
+        return systems.good(host_name, gateway, greeting).with_unit("shared", oneshot.format(command))
+
+    seed = seed_with(lambda host: with_shared(host.name, host.wiring.gateway, "v1", "/bin/true"))
+    rig.host.reset(seed)
+    old = rig.current
+    hanging = with_shared(rig.host.name, rig.host.wiring.gateway, "v2", "/bin/sleep infinity")
+    status = deputy.trial(rig.install(hanging), times=replace(TIMES, switch_timeout_s=10))
+    assert status.state is S.REVERTED, status
+    assert rig.current == old
+    assert rig.is_active("shared.service")
+
+
+def test_a_full_disk_does_not_stop_the_way_back(rig: Rig, deputy: Deputy) -> None:
+    live(rig, deputy)
+    rig.host.fill_disk()
+    try:
+        rig.until(lambda: rig.current == rig.old and rig.page() == "greeting v1", timeout_s=60)
+    finally:
+        rig.host.unfill()
+    is_back(rig, deputy)
+
+
+def stuck(rig: Rig) -> str:
+    """Boot the host into an old system whose switch always refuses; return it."""
+    refuses = seed_with(lambda host: systems.good(host.name, host.wiring.gateway, "v1").with_fault("pre-switch-check"))
+    rig.host.reset(refuses)
+    return rig.current
+
+
+def test_a_host_that_cannot_go_back_says_that_a_person_is_needed(rig: Rig, deputy: Deputy) -> None:
+    stuck(rig)
+    new = rig.install(rig.good("v2"))
+    deputy.trial(new, times=TIMES)
+    boot = rig.host.boot_id()
+    status = deputy.revert()
+    assert status.state is S.STRANDED
+    assert new in status.message
+    assert (rig.host.boot_id(), rig.current) == (boot, new)
+
+
+def test_a_host_that_may_reboots_into_its_old_system_as_last_resort(rig: Rig, deputy: Deputy) -> None:
+    old = stuck(rig)
+    deputy.trial(rig.install(rig.good("v2")), times=TIMES, last_resort="reboot")
+    boot = rig.host.boot_id()
+    deputy.send(deputy.write(Verb.REVERT))
+    deputy.until(S.REVERTING)
+    rig.until(lambda: rig.host.is_running() and _boot(rig) not in ("", boot), timeout_s=90)
+    rig.host.wait_ready()
+    deputy.facts()
+    status = deputy.until(S.REVERTED)
+    assert (status.by, rig.current) == ("reboot", old)
+
+
+def test_a_host_that_needs_a_person_to_boot_is_never_rebooted(rig: Rig, deputy: Deputy) -> None:
+    stuck(rig)
+    deputy.trial(rig.install(rig.good("v2")), times=TIMES, last_resort="reboot", unattended_boot=False)
+    boot = rig.host.boot_id()
+    assert deputy.revert().state is S.STRANDED
+    assert rig.host.boot_id() == boot
+
+
+def _boot(rig: Rig) -> str:
+    done = rig.host.inside("cat", "/proc/sys/kernel/random/boot_id", check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+# -- the console ------------------------------------------------------------------------------------------------
+
+HELPER = "/nix/var/nix/gcroots/fleetd/helper"
+
+
+def test_a_person_at_the_console_can_look_and_take_it_back(rig: Rig, deputy: Deputy) -> None:
+    live(rig, deputy, TIMES)
+    assert "reverts in" in rig.shell(f"{HELPER} show")
+    assert rig.shell(f"{HELPER} revert-now") == "reverting"
+    assert is_back(rig, deputy).by == "console"
+
+
+def test_a_person_at_the_console_can_keep_it(rig: Rig, deputy: Deputy) -> None:
+    new = live(rig, deputy)
+    assert rig.shell(f"{HELPER} keep").startswith("kept")
+    rig.shell("sleep 10")
+    status = deputy.status()
+    assert (status.state, status.by, rig.current) == (S.INTERFERED, "console", new)
+    assert rig.shell(f"{HELPER} clear") == "cleared"
+    assert "keep at the console" in rig.shell("journalctl -t fleetd-host -o cat")
+
+
+def test_a_person_at_the_console_can_finish_it(rig: Rig, deputy: Deputy) -> None:
+    new = live(rig, deputy, TIMES)
+    assert rig.shell(f"{HELPER} finish") == "committing"
+    assert deputy.until(S.COMMITTED, S.REVERTED).state is S.COMMITTED
+    facts = deputy.facts()
+    assert (facts.current, facts.profile, facts.boot_default) == (new, new, new)
