@@ -68,6 +68,7 @@ class _Ssh(Strict):
 
 class _Signing(Strict):
     nix_key: str | None = None
+    order_key: str | None = None
 
 
 class _Webhook(Strict):
@@ -129,6 +130,7 @@ class Settings:
     login_timeout_s: float
     order_timeout_s: float
     nix_key: str | None
+    order_key: str | None
     hooks: tuple[HookSettings, ...]
     log_format: str
 
@@ -160,7 +162,7 @@ def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
     ref = raw.fleet.ref or ""
     hive = base / ref if raw.fleet.source == "colmena" and ref.endswith(".nix") else None
     path = raw.fleet.path or (DEFAULT_FLEET if raw.fleet.source == "file" else None)
-    nix_key = raw.signing.nix_key
+    nix_key, order_key = raw.signing.nix_key, raw.signing.order_key
     return Settings(
         source=raw.fleet.source,
         fleet_path=base / path if path is not None and raw.fleet.source != "flake" else None,
@@ -175,6 +177,7 @@ def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
         login_timeout_s=seconds(raw.ssh.login_timeout),
         order_timeout_s=seconds(raw.ssh.order_timeout),
         nix_key=_content(base, nix_key, f"{place}: signing.nix_key").decode() if nix_key else None,
+        order_key=_content(base, order_key, f"{place}: signing.order_key").decode() if order_key else None,
         hooks=tuple(_hook(name, hook, base, f"{place}: webhooks.{name}") for name, hook in raw.webhooks.items()),
         log_format=raw.log.format,
     )

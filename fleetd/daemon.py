@@ -29,6 +29,7 @@ from fleetd.executor.sources import Sources
 from fleetd.host.connection import SshIdentity
 from fleetd.host.identity import check_private_key
 from fleetd.host.port import SshHosts
+from fleetd.host.signing import OrderSigner
 from fleetd.journal.blobs import FileBlobs
 from fleetd.journal.sqlite import SqliteJournal
 from fleetd.model.fleet import Host
@@ -71,7 +72,8 @@ class Daemon:
             login_timeout_s=settings.login_timeout_s,
         )
         roots = settings.state / "gcroots"
-        self.hosts = SshHosts(identity, self.clock, self._host)
+        orders = OrderSigner(settings.order_key, "signing.order_key") if settings.order_key else None
+        self.hosts = SshHosts(identity, self.clock, self._host, orders.sign if orders else None)
         store, builder = NixStore(roots), NixBuilder(roots)
         signer = NixSigner(settings.nix_key) if settings.nix_key else None
         self.probes = Probes(self.hosts)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from fleetd.errors import HostError, OrderRefused, OutcomeUnknown, Unreachable
@@ -33,11 +34,42 @@ RETIRED_LONGEST_S = 3600.0
 """How long a replaced connection may still carry what it carried: the longest copy that has a deadline."""
 
 
+PINNED_HELPER = "/etc/fleetd-host/run"
+"""Where a host that brings its own helper has it (nixos-modules/target): then nothing is installed there."""
+
+FIND_HELPER = (
+    f"if [ -x {PINNED_HELPER} ]; then echo {PINNED_HELPER}; "
+    'elif [ -n "$1" ] && [ -x "$1" ]; then printf "%s\\n" "$1"; fi'
+)
+"""Asked as the deploy user, once for each connection; ``$1`` is where the helper was the last time."""
+
+# Added to the host's store by content, so its path names exactly this program and nobody can change it.
+INSTALL_HELPER = (
+    'set -eu; d=$(mktemp -d); trap \'rm -rf "$d"\' EXIT; f="$d/$1"; cat > "$f"; chmod 755 "$f"; '
+    'p=$(nix-store --add "$f"); mkdir -p /nix/var/nix/gcroots/fleetd; '
+    'ln -sfn "$p" /nix/var/nix/gcroots/fleetd/helper; printf "%s\\n" "$p"'
+)
+
+INSTALL_S = 30.0
+"""A few dozen kilobytes and one path added to a store."""
+
+
+class _NotThere(OutcomeUnknown):
+    """The helper is not where it was: collected, since another controller rooted another one."""
+
+
+async def _never_ran(channel: ByteChannel) -> bool:
+    """Whether a command that said nothing was not found, by a shell or by sudo."""
+    status = await channel.wait(INSTALL_S)
+    return status == 127 or (status == 1 and "command not found" in channel.stderr_tail())
+
+
 class _Contact:
     """What is kept of one host between calls."""
 
     def __init__(self) -> None:
         self.link: SshLink | None = None
+        self.helper = ""
         self.lock = asyncio.Lock()
         self.failures = 0
         self.not_before = 0.0
@@ -46,7 +78,15 @@ class _Contact:
 class SshHosts:
     """The port ``HostPort`` over ssh."""
 
-    def __init__(self, identity: SshIdentity, clock: Clock, by_name: Callable[[str], Host | None]) -> None:
+    def __init__(
+        self,
+        identity: SshIdentity,
+        clock: Clock,
+        by_name: Callable[[str], Host | None],
+        sign: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        """Log in with ``identity``; ``by_name`` finds jump hosts, ``sign`` returns the signature over an order."""
+        self._sign = sign
         self._identity = identity
         self._clock = clock
         self._by_name = by_name
@@ -76,6 +116,8 @@ class SshHosts:
     async def order(self, host: Host, order: Order, *, timeout_s: float, fresh: bool = False) -> HostStatus:
         """Send an order, once."""
         document = encode_order(order)
+        if self._sign is not None:
+            document += self._sign(document)
         reply = await self._ask(host, order.verb.value, document, timeout_s=timeout_s, fresh=fresh)
         if reply.end != "ok":
             raise OrderRefused(reply.code, reply.message or f"{host.name} answered {reply.end} {reply.code}")
@@ -151,9 +193,17 @@ class SshHosts:
         link: SshLink | None = None
         try:
             async with asyncio.timeout(timeout_s):
-                link = await self.link(host, timeout_s=timeout_s, fresh=fresh)
-                helper = await self._helper_on(host, link)
-                channel = await link.open([helper, verb], privileged=True)
+                link, channel = await self._start(host, verb, timeout_s=timeout_s, fresh=fresh)
+                sent = True
+                try:
+                    return await self._exchange(host, channel, document)
+                except _NotThere:
+                    # A shell looked for the helper in vain, so nothing of the order was read: bring it, and ask again.
+                    sent = False
+                    link.helper = None
+                finally:
+                    await channel.close()
+                link, channel = await self._start(host, verb, timeout_s=timeout_s, fresh=False)
                 sent = True
                 try:
                     return await self._exchange(host, channel, document)
@@ -169,8 +219,22 @@ class SshHosts:
                 raise
             raise Unreachable(str(error)) from error
 
+    async def _start(self, host: Host, verb: str, *, timeout_s: float, fresh: bool) -> tuple[SshLink, ByteChannel]:
+        """Return a connection with the helper started on it; one that turns out to be dead is replaced once."""
+        known = self._contacts.setdefault(host.name, _Contact()).link
+        link = await self.link(host, timeout_s=timeout_s, fresh=fresh)
+        try:
+            return link, await link.open([await self._helper_on(host, link), verb], privileged=True)
+        except OutcomeUnknown:
+            if link is not known:
+                raise
+        self._doubt(host, link)
+        link = await self.link(host, timeout_s=timeout_s)
+        return link, await link.open([await self._helper_on(host, link), verb], privileged=True)
+
     async def _exchange(self, host: Host, channel: ByteChannel, document: bytes) -> Reply:
-        channel.write(document)
+        with suppress(OutcomeUnknown):  # what it answered, if it did, says more
+            channel.write(document)
         channel.write_eof()
         reply = bytearray()
         while piece := await channel.read(64 * 1024):
@@ -180,6 +244,8 @@ class SshHosts:
         try:
             return parse_reply(bytes(reply))
         except WireError as error:
+            if not reply and await _never_ran(channel):
+                raise _NotThere(str(error)) from error
             said = channel.stderr_tail().strip()[-300:]
             raise OutcomeUnknown(f"{host.name}: {error}{': ' + said if said else ''}") from error
 
@@ -190,31 +256,34 @@ class SshHosts:
             raise OutcomeUnknown(f"{host.name}: {error}") from error
 
     async def _helper_on(self, host: Host, link: SshLink) -> str:
-        """Return where the helper is on the host; bring it there on the first use of a connection.
-
-        It is added to the host's store by content, so its path names exactly this program and nobody can change it.
-        """
+        """Return where the helper is on the host: its own, or the one that was brought there before, or by now."""
         if link.helper is not None:
             return link.helper
-        # The name of the file becomes the name of the store path; `test` is all a second contact costs.
-        script = (
-            'set -eu; d=$(mktemp -d); trap \'rm -rf "$d"\' EXIT; f="$d/$1"; cat > "$f"; chmod 755 "$f"; '
-            'p=$(nix-store --add "$f"); mkdir -p /nix/var/nix/gcroots/fleetd; '
-            'ln -sfn "$p" /nix/var/nix/gcroots/fleetd/helper; printf "%s\\n" "$p"'
-        )
-        channel = await link.open(["sh", "-c", script, "sh", self._helper_name], privileged=True)
+        contact = self._contacts.setdefault(host.name, _Contact())
+        known = contact.helper if contact.helper.endswith(self._helper_name) else ""  # else it was another program
+        found, _ = await self._say(link, ["sh", "-c", FIND_HELPER, "sh", known], b"", privileged=False)
+        if not found.startswith("/"):
+            script = ["sh", "-c", INSTALL_HELPER, "sh", self._helper_name]
+            found, problem = await self._say(link, script, self._helper, privileged=True)
+            if not found.startswith("/nix/store/"):
+                raise Unreachable(f"{host.name}: the helper cannot be installed: {problem or found}")
+        contact.helper = link.helper = found
+        return found
+
+    async def _say(self, link: SshLink, argv: list[str], stdin: bytes, *, privileged: bool) -> tuple[str, str]:
+        """Run a command to its end; return its first words, if it succeeded, and what went wrong."""
+        channel = await link.open(argv, privileged=privileged)
         try:
-            channel.write(self._helper)
+            with suppress(OutcomeUnknown):  # it may have ended already, and then says why
+                channel.write(stdin)
             channel.write_eof()
             said = bytearray()
             while (piece := await channel.read(4096)) and len(said) < 4096:
                 said += piece
-            status = await channel.wait(30)
+            status = await channel.wait(INSTALL_S)
         finally:
             await channel.close()
-        path = said.decode("utf-8", errors="replace").strip()
-        if status != 0 or not path.startswith("/nix/store/"):
-            tail = channel.stderr_tail().strip()[-500:] or path
-            raise Unreachable(f"{host.name}: the helper cannot be installed (exit {status}): {tail}")
-        link.helper = path
-        return path
+        text = said.decode("utf-8", errors="replace").strip()
+        if status == 0:
+            return text, ""
+        return "", f"exit {status}: {channel.stderr_tail().strip()[-500:] or text}"

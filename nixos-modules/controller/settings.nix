@@ -75,6 +75,7 @@ in
     order_timeout = duration "20s" "For the answer to an order.";
   };
   signing.nix_key = optional types.str "A private key that signs pushed paths, for deploy users that Nix does not trust.";
+  signing.order_key = optional types.str "An ed25519 private key (OpenSSH) that signs orders, for hosts that obey only signed ones.";
   webhooks = mkOption {
     type = types.attrsOf (types.submodule { options = webhook; });
     default = { };

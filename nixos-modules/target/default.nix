@@ -25,6 +25,15 @@ in
       example = [ "fleetd-1:base64…" ];
       description = "Public halves of the controller's `signing.nix_key`: the user may push paths that they signed.";
     };
+    orderKeys = lib.mkOption {
+      type = lib.types.listOf (lib.types.strMatching "ssh-ed25519 [A-Za-z0-9+/=]+( .*)?");
+      default = [ ];
+      example = [ "ssh-ed25519 AAAA… fleetd orders" ];
+      description = ''
+        Public halves of the controller's `signing.order_key`. With any, the host obeys only orders that one of them
+        signed: the key that logs in is worth nothing by itself. Rotate by deploying both first, then the new one alone.
+      '';
+    };
     sudo = lib.mkOption {
       type = lib.types.enum [ "helper" "all" ];
       default = "helper";
@@ -55,6 +64,9 @@ in
     nix.settings.trusted-public-keys = cfg.signingKeys;
 
     environment.etc."fleetd-host/run".source = "${cfg.package}/bin/fleetd-host";
+    environment.etc."fleetd-host/allowed_signers" = lib.mkIf (cfg.orderKeys != [ ]) {
+      text = lib.concatMapStrings (key: "fleetd namespaces=\"fleetd-order\" ${key}\n") cfg.orderKeys;
+    };
     environment.systemPackages = [ cfg.package ];
     security.sudo = {
       enable = lib.mkDefault true;

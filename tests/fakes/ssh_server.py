@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +16,14 @@ from fleetd.model.fleet import Host
 
 Process = asyncssh.SSHServerProcess[bytes]
 Answer = Callable[[Process], Awaitable[None]]
-HELPER_ON_HOST = "/nix/store/0000000000000000000000000000000-fleetd-host"
+HELPER_ON_HOST = "/nix/store/00000000000000000000000000000000-"
 
 
 async def install(process: Process) -> None:
     """Take the helper, as a host does."""
     await process.stdin.read()
-    process.stdout.write(HELPER_ON_HOST.encode() + b"\n")
+    name = shlex.split(process.command or "")[-1]
+    process.stdout.write(f"{HELPER_ON_HOST}{name}\n".encode())
     process.exit(0)
 
 
@@ -88,6 +90,9 @@ class SshServer:
     directory: Path
     answers: dict[str, Answer] = field(default_factory=dict)
     install: Answer = install
+    find_answer: Answer | None = None
+    pinned: str = ""
+    """The helper that the host brings itself, if it does."""
     commands: list[str] = field(default_factory=list)
     running: int = 0
     refused_ports: set[int] = field(default_factory=set)
@@ -138,13 +143,27 @@ class SshServer:
         (key or self.client_key).write_private_key(str(place))
         return SshIdentity((str(place),), None, connect_timeout_s=10, login_timeout_s=10)
 
+    async def find(self, process: Process) -> None:
+        """Say where the helper is, as a host's shell does."""
+        if self.find_answer is not None:
+            await self.find_answer(process)
+            return
+        known = shlex.split(process.command or "")[-1]
+        was_installed = known if any("gcroots" in line for line in self.commands) else ""
+        process.stdout.write((self.pinned or was_installed).encode() + b"\n")
+        process.exit(0)
+
     async def _process(self, process: Process) -> None:
         line = process.command or ""
         self.commands.append(line)
         self.running += 1
         try:
             last = line.rsplit(" ", 1)[-1]
-            answer = self.install if last.startswith("fleetd-host-") else self.answers.get(last, reply(b"", status=127))
+            answer = self.answers.get(last, reply(b"", status=127))
+            if "if [ -x" in line:
+                answer = self.find
+            elif last.startswith("fleetd-host-"):
+                answer = self.install
             await answer(process)
         except (asyncssh.Error, OSError):
             return

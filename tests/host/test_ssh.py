@@ -13,12 +13,12 @@ import pytest_asyncio
 from fleetd.errors import FleetdError, HostIdentityError, LoginRefused, OrderRefused, OutcomeUnknown, Unreachable
 from fleetd.host.connection import SshIdentity, command_line, connect
 from fleetd.host.port import SshHosts
-from fleetd.host.wire import REPLY_LIMIT_BYTES
+from fleetd.host.wire import REPLY_LIMIT_BYTES, encode_order
 from fleetd.model.facts import HelperState
 from fleetd.model.fence import Fence
 from fleetd.model.fleet import Privilege
 from fleetd.model.order import Order, Verb
-from tests.fakes.ssh_server import HELPER_ON_HOST, SshServer, cut_after, reply, silence
+from tests.fakes.ssh_server import SshServer, cut_after, reply, silence
 
 STATUS = b"fleetd-host 1 1.7\nid=r-1.web1.1\nstate=trial\ncurrent=/nix/store/x\nend ok status\n"
 SETTLE = Order(Verb.SETTLE, "r-1.web1.1", Fence(1, 8), "web1", "m" * 32, "boot-1", 100.0)
@@ -125,8 +125,70 @@ async def test_a_status_over_the_helper_that_was_installed_once(server: SshServe
     for _ in range(3):
         status = await ask.status(server.host(), timeout_s=10)
         assert (status.state, status.fence) == (HelperState.TRIAL, Fence(1, 7))
-    assert server.commands[1:] == [f"{HELPER_ON_HOST} status"] * 3
+    find, bring, *asked = server.commands
+    assert ("/etc/fleetd-host/run" in find, "gcroots" in bring) == (True, True)
+    assert [line.split(" ")[1] for line in asked] == ["status"] * 3
     assert len(server.connections) == 1
+    await ask.status(server.host(), timeout_s=10, fresh=True)
+    assert [line for line in server.commands if "gcroots" in line] == [bring]
+
+
+@pytest.mark.asyncio
+async def test_a_host_with_a_helper_of_its_own_is_brought_none(server: SshServer, ask: SshHosts) -> None:
+    server.pinned = "/etc/fleetd-host/run"
+    await ask.status(server.host(privilege=Privilege.SUDO), timeout_s=10)
+    assert server.commands[1:] == ["sudo -n -- /etc/fleetd-host/run status"]
+
+
+@pytest.mark.asyncio
+async def test_a_helper_that_was_collected_is_brought_again(server: SshServer, ask: SshHosts) -> None:
+    await ask.status(server.host(), timeout_s=10)
+    server.answers["settle"] = reply(b"", stderr=b"bash: line 1: /nix/store/x: No such file or directory\n", status=127)
+    brought = len([line for line in server.commands if "gcroots" in line])
+
+    async def forget(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        server.answers["settle"] = reply(STATUS)
+        process.stdout.write(b"\n")
+        process.exit(0)
+
+    server.find_answer = forget
+    await ask.order(server.host(), SETTLE, timeout_s=10)
+    assert len([line for line in server.commands if "gcroots" in line]) == brought + 1
+
+
+@pytest.mark.asyncio
+async def test_a_connection_that_died_unnoticed_is_replaced(
+    server: SshServer, ask: SshHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ask.status(server.host(), timeout_s=10)
+    link = await ask.link(server.host(), timeout_s=10)
+
+    async def refused(*_words: object, **_named: object) -> object:
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "SSH connection closed")
+
+    # What asyncssh says of a connection whose other end has gone, before it knows that itself.
+    monkeypatch.setattr(link.raw, "create_process", refused)
+    assert (await ask.status(server.host(), timeout_s=10)).state is HelperState.TRIAL
+    assert await ask.link(server.host(), timeout_s=10) is not link
+
+
+@pytest.mark.asyncio
+async def test_orders_are_signed_where_there_is_a_key(server: SshServer) -> None:
+    got = bytearray()
+
+    async def settle(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        got.extend(await process.stdin.read())
+        process.stdout.write(STATUS)
+        process.exit(0)
+
+    server.answers["settle"] = settle
+    hosts = SshHosts(
+        server.identity(), VirtualClock(), lambda _name: None, lambda document: b"-- of %d" % len(document)
+    )
+    await hosts.order(server.host(), SETTLE, timeout_s=10)
+    await hosts.close()
+    document = encode_order(SETTLE)
+    assert bytes(got) == document + b"-- of %d" % len(document)
 
 
 @pytest.mark.asyncio

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 from lab import system as systems
 from lab.deputy import TIMES, Deputy, planted
+from lab.host import LabHost
 from lab.seed import seed_with
 from lab.system.rig import Rig
 
@@ -45,6 +46,12 @@ def is_back(rig: Rig, deputy: Deputy) -> HostStatus:
     assert (facts.current, facts.profile, facts.boot_default) == (rig.old, rig.old, rig.old)
     rig.until(lambda: rig.page() == "greeting v1")
     return status
+
+
+def boots_with(rig: Rig, system: Callable[[LabHost], systems.System]) -> None:
+    """Make the host anew with another first system."""
+    rig.host.reset(seed_with(system))
+    rig.host.wait_ready()
 
 
 def main_pid(rig: Rig, kind: str) -> str:
@@ -109,7 +116,7 @@ def test_a_trial_in_an_isolated_target_is_still_guarded(rig: Rig, deputy: Deputy
 
 
 def test_a_revert_killed_twice_ends_with_its_third_run(rig: Rig, deputy: Deputy) -> None:
-    rig.host.reset(seed_with(lambda host: systems.good(host.name, host.wiring.gateway, "v1").with_fault("settle", 4)))
+    boots_with(rig, lambda host: systems.good(host.name, host.wiring.gateway, "v1").with_fault("settle", 4))
     new = rig.install(rig.good("v2"))
     assert deputy.trial(new, times=TIMES).state is S.TRIAL
     deputy.send(deputy.write(Verb.REVERT))
@@ -129,8 +136,7 @@ def test_a_hung_unit_that_both_systems_have_does_not_hang_the_way_back(rig: Rig,
     def with_shared(host_name: str, gateway: str, greeting: str, command: str) -> systems.System:
         return systems.good(host_name, gateway, greeting).with_unit("shared", oneshot.format(command))
 
-    seed = seed_with(lambda host: with_shared(host.name, host.wiring.gateway, "v1", "/bin/true"))
-    rig.host.reset(seed)
+    boots_with(rig, lambda host: with_shared(host.name, host.wiring.gateway, "v1", "/bin/true"))
     old = rig.current
     hanging = with_shared(rig.host.name, rig.host.wiring.gateway, "v2", "/bin/sleep infinity")
     status = deputy.trial(rig.install(hanging), times=replace(TIMES, switch_timeout_s=10))
@@ -151,8 +157,7 @@ def test_a_full_disk_does_not_stop_the_way_back(rig: Rig, deputy: Deputy) -> Non
 
 def stuck(rig: Rig) -> str:
     """Boot the host into an old system whose switch always refuses; return it."""
-    refuses = seed_with(lambda host: systems.good(host.name, host.wiring.gateway, "v1").with_fault("pre-switch-check"))
-    rig.host.reset(refuses)
+    boots_with(rig, lambda host: systems.good(host.name, host.wiring.gateway, "v1").with_fault("pre-switch-check"))
     return rig.current
 
 

@@ -70,6 +70,7 @@ def test_without_its_root_a_system_would_be_collected_after_the_commit(rig: Rig)
         assert deputy.commit().state is S.COMMITTED
         # What booted is a root as well; the night after, that is the new system.
         rig.host.reboot()
+        rig.host.wait_ready()
         rig.shell(COLLECT)
         assert not is_valid(rig, rig.old)
         with pytest.raises(OrderRefused, match="not valid"):
