@@ -137,6 +137,7 @@ def facts_of(reply: Reply) -> HostFacts:
             system=field["system"],
             nix_version=field["nix_version"],
             needs_reboot=field["needs_reboot"] == "yes",
+            reboot_reasons=tuple(field.get("reboot_reasons", "").split()),
             state_durable=field["state_durable"] == "yes",
             nix_free_bytes=int(field["nix_free_bytes"]),
             nix_free_inodes=int(field["nix_free_inodes"]),

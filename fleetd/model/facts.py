@@ -81,6 +81,8 @@ class HostFacts:
     other_actors: tuple[str, ...] = ()
     active_units: tuple[str, ...] = ()
     failed_units: tuple[str, ...] = ()
+    reboot_reasons: tuple[str, ...] = ()
+    """What of the running system only a boot can bring: kernel, initrd, kernel-modules, kernel-params, …"""
 
 
 @dataclass(frozen=True, slots=True)

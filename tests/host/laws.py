@@ -277,6 +277,36 @@ def big_kernel(rig: Rig) -> None:
     (rig.root / NEW.removeprefix("/") / "kernel").symlink_to(kernel)
 
 
+def a_wrapper_in_the_profile_is_the_system_that_it_wraps(rig: Rig) -> None:
+    """deploy-rs leaves one; its files are links into the system that runs."""
+    wrapper = f"/nix/store/{'w' * 32}-activatable-nixos-system-web1-1"
+    place = rig.root / wrapper.removeprefix("/")
+    place.mkdir()
+    (place / "init").symlink_to(rig.root / OLD.removeprefix("/") / "init")
+    rig.point("nix/var/nix/profiles/system", wrapper)
+    assert rig.ask("facts").fields["profile"] == OLD
+    assert said(rig.order(order(rig, Verb.TRIAL, 10))) == ("ok", "started")
+
+
+def another_system_in_the_profile_is_not_taken_for_a_wrapper(rig: Rig) -> None:
+    """It has an init of its own, or none."""
+    (rig.root / OTHER.removeprefix("/") / "init").unlink()
+    (rig.root / OLD.removeprefix("/") / "init").unlink()
+    rig.point("nix/var/nix/profiles/system", OTHER)
+    assert said(rig.order(order(rig, Verb.TRIAL, 10))) == ("refused", "drifted")
+
+
+def what_only_a_boot_can_change_is_named(rig: Rig) -> None:
+    """By where links lead, and by what files say."""
+    assert (rig.ask("facts").fields["needs_reboot"], rig.ask("facts").fields["reboot_reasons"]) == ("", "")
+    new = rig.root / NEW.removeprefix("/")
+    (new / "kernel").symlink_to("/nix/store/k/bzImage")
+    (new / "kernel-params").write_text("loglevel=7\n")
+    rig.point("run/current-system", NEW)
+    fields = rig.ask("facts").fields
+    assert (fields["needs_reboot"], fields["reboot_reasons"]) == ("yes", "kernel kernel-params")
+
+
 # -- arming -----------------------------------------------------------------------------------------------------
 
 

@@ -50,6 +50,9 @@ MUTANTS = (
     Mutant(
         "a_shared_inhibitor_that_differs_needs_a_reboot", '[ -z "$REPLY" ] || refuse needs-reboot', "true || refuse"
     ),
+    Mutant("a_wrapper_in_the_profile_is_the_system_that_it_wraps", "|| REPLY=$running\n}", "|| true\n}"),
+    Mutant("another_system_in_the_profile_is_not_taken_for_a_wrapper", "|| echo none)", ")"),
+    Mutant("what_only_a_boot_can_change_is_named", '|| reasons="$reasons $part"', "|| true"),
     Mutant("a_boot_partition_without_room_is_refused", '[ "$NEED" -le "$FREE" ] || refuse', "true || refuse"),
     Mutant("a_kernel_that_is_there_needs_no_room", '[ -e "$target" ] || [ -e "$target.efi" ] || NEED=', "NEED="),
     Mutant(
