@@ -614,8 +614,29 @@ def a_revert_that_leaves_a_unit_down_is_not_well(rig: Rig) -> None:
     live_trial(rig)
     rig.order(order(rig, Verb.REVERT, 11))
     rig.set("switch", "lame\nlame\nlame")
+    rig.set("refuse-other", "yes")
     run_reverts(rig)
     assert rig.shown().state == "stranded"
+
+
+def a_revert_whose_program_cannot_end_is_finished_by_hand(rig: Rig) -> None:
+    """It stopped a unit, and a broken logind ends it before it starts that again: what it owes is on its lists."""
+    live_trial(rig)
+    rig.order(order(rig, Verb.REVERT, 11))
+    rig.set("switch", "cut-1\ncut-1\ncut-1")
+    run_reverts(rig)
+    is_back(rig)
+    assert "systemctl start --no-block web.service" in rig.log()
+    assert not list((rig.root / "run/nixos").iterdir())
+
+
+def a_switch_back_that_owes_something_is_not_well(rig: Rig) -> None:
+    """Units that were to be restarted still run what the new system gave them."""
+    live_trial(rig)
+    rig.order(order(rig, Verb.REVERT, 11))
+    rig.set("switch", "cut-1")
+    rig.run_revert()
+    assert rig.shown().state == "reverting"
 
 
 def a_revert_that_was_killed_twice_ends(rig: Rig) -> None:

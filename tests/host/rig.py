@@ -43,6 +43,13 @@ set -- "${words[@]}"
 case $1 in
 start)
   kind=${2#fleetd-}
+  case $2 in
+  fleetd-*) ;;
+  *)
+    [ ! -e "$C/refuse-other" ] || exit 1
+    grep -qx "$2" "$C/active" || echo "$2" >>"$C/active"
+    exit 0 ;;
+  esac
   [ ! -e "$C/refuse-${kind%%-*}" ] || exit 1
   [ -e "$C/../run/systemd/system/$2" ] || exit 5
   : >"$C/units/$2" ;;

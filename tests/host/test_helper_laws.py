@@ -135,11 +135,13 @@ MUTANTS = (
     ),
     Mutant(
         "a_revert_is_judged_by_what_the_host_shows",
-        '  went_back "$id" "$code" || return 1\n',
-        '  [ "$code" = 0 ] || return 1\n',
+        '  if ! went_back "$id" "$code"; then',
+        '  if [ "$code" != 0 ]; then',
     ),
     Mutant("a_revert_that_leaves_a_unit_down_is_not_well", '  [ -z "$WHY" ]\n}', "  true\n}"),
     Mutant("a_revert_that_was_killed_twice_ends", "REVERT_RUNS=6", "REVERT_RUNS=2"),
+    Mutant("a_revert_whose_program_cannot_end_is_finished_by_hand", "    finish_by_hand\n", ""),
+    Mutant("a_switch_back_that_owes_something_is_not_well", "    ! has_lists || WHY=", "    true || WHY="),
     Mutant(
         "a_loader_that_fails_does_not_keep_a_host_unreachable",
         'undo_default "$id" || loader=failed',

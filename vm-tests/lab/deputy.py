@@ -15,7 +15,7 @@ from fleetd.host.connection import SshIdentity
 from fleetd.host.port import SshHosts
 from fleetd.model.facts import HelperState, HostFacts, HostStatus
 from fleetd.model.fence import Fence
-from fleetd.model.fleet import Host
+from fleetd.model.fleet import Host, Privilege
 from fleetd.model.order import Order, OrderTimes, Verb
 from lab.errors import LabError
 from lab.host import LabHost
@@ -40,6 +40,7 @@ class Deputy:
 
     host: LabHost
     user: str = "root"
+    privilege: str = "none"
     helper: bytes | None = None
     seq: int = 0
     attempt: int = 0
@@ -62,7 +63,10 @@ class Deputy:
     @property
     def target(self) -> Host:
         """The host as the fleet file has it."""
-        return Host(self.host.name, (self.host.address,), user=self.user, host_key=self.host.host_key)
+        privilege = Privilege(self.privilege)
+        return Host(
+            self.host.name, (self.host.address,), user=self.user, host_key=self.host.host_key, privilege=privilege
+        )
 
     def facts(self) -> HostFacts:
         """Ask for the facts."""
