@@ -43,7 +43,14 @@ test-unit: ## everything but the lab
 	$(MAKE) lint
 	.venv/bin/python -m pytest tests
 
-.PHONY: bench: ## pushes beside nix copy, on lab hosts; a table, and build/bench.json (root, Linux) tools/setup --lab PYTHONPATH=.:vm-tests .venv/bin/python -W ignore -m tests.bench N = 200 soak: activations of real hosts with random faults: make soak N=200 PYTHONPATH=vm-tests:. vm-tests/soak.py --activations $(N) clean
+bench: ## pushes beside nix copy, on lab hosts; a table, and build/bench.json (root, Linux)
+	tools/setup --lab
+	PYTHONPATH=.:vm-tests .venv/bin/python -W ignore -m tests.bench
+
+N = 200
+soak: ## N activations of real hosts with random faults: make soak N=200
+	tools/setup --lab
+	PYTHONPATH=vm-tests:. .venv/bin/python vm-tests/soak.py --activations $(N)
 
 clean: ## remove what runs of the lab left
 	PYTHONPATH=vm-tests python3 -m lab clean
