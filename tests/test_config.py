@@ -154,11 +154,11 @@ def test_every_mistake_of_a_file_is_told_at_once(place: Path) -> None:
 
 @pytest.mark.parametrize(("text", "bytes_per_s"), [("20MB/s", 20e6), ("1.5 GB/s", 1.5e9), ("800KB/s", 800e3)])
 def test_a_bandwidth(place: Path, text: str, bytes_per_s: float) -> None:
-    assert read(place, f'[push]\nbandwidth = "{text}"\n').push_bytes_per_s == bytes_per_s
-    assert read(place, "").push_bytes_per_s is None
+    assert read(place, SSH + f'[push]\nbandwidth = "{text}"\n').push_bytes_per_s == bytes_per_s
+    assert read(place, SSH).push_bytes_per_s is None
 
 
 @pytest.mark.parametrize("text", ["0MB/s", "20", "20Mbit/s", "-1MB/s", "20mb/s", ""])
 def test_no_bandwidth(place: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"push\.bandwidth: .* is no bandwidth"):
-        read(place, f'[push]\nbandwidth = "{text}"\n')
+        read(place, SSH + f'[push]\nbandwidth = "{text}"\n')
