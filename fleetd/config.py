@@ -38,6 +38,7 @@ AUTH: Mapping[str, tuple[str, ...]] = {
 FORGES = ("github", "gitea", "forgejo", "gitlab")
 """Senders that report every branch: without a list of refs, each would be deployed."""
 
+_BANDWIDTH = re.compile(r"([1-9][0-9]{0,8}(?:\.[0-9]{1,3})?) ?([KMG])B/s")
 _HOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TOML_VALUE = re.compile(r"""[\[{"']""")
 """How a value in the environment begins that is written as in TOML; any other is text as it stands."""
@@ -71,6 +72,11 @@ class _Signing(Strict):
     order_key: str | None = None
 
 
+class _Push(Strict):
+    bandwidth: str | None = None
+    cache: str | None = None
+
+
 class _Webhook(Strict):
     provider: Literal["gitlab", "github", "gitea", "forgejo", "bearer", "standard"]
     auth: Literal["signature", "token"] | None = None
@@ -92,6 +98,7 @@ class ConfigFile(Strict):
     state: _State = Field(default_factory=_State)
     ssh: _Ssh
     signing: _Signing = Field(default_factory=_Signing)
+    push: _Push = Field(default_factory=_Push)
     webhooks: dict[str, _Webhook] = Field(default_factory=dict)
     log: _Log = Field(default_factory=_Log)
 
@@ -131,6 +138,8 @@ class Settings:
     order_timeout_s: float
     nix_key: str | None
     order_key: str | None
+    push_bytes_per_s: float | None
+    push_cache: str | None
     hooks: tuple[HookSettings, ...]
     log_format: str
 
@@ -178,6 +187,8 @@ def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
         order_timeout_s=seconds(raw.ssh.order_timeout),
         nix_key=_content(base, nix_key, f"{place}: signing.nix_key").decode() if nix_key else None,
         order_key=_content(base, order_key, f"{place}: signing.order_key").decode() if order_key else None,
+        push_bytes_per_s=_bandwidth(raw.push.bandwidth, f"{place}: push.bandwidth"),
+        push_cache=raw.push.cache,
         hooks=tuple(_hook(name, hook, base, f"{place}: webhooks.{name}") for name, hook in raw.webhooks.items()),
         log_format=raw.log.format,
     )
@@ -197,6 +208,16 @@ def _flake(ref: str | None, base: Path) -> str | None:
         return ref
     path, mark, rest = ref.partition("?")
     return f"{(base / path).resolve()}{mark}{rest}"
+
+
+def _bandwidth(text: str | None, place: str) -> float | None:
+    """Return bytes per second. Raises ConfigError."""
+    if text is None:
+        return None
+    found = _BANDWIDTH.fullmatch(text)
+    if found is None:
+        raise ConfigError(f'{place}: {text!r} is no bandwidth (write a number of KB/s, MB/s or GB/s: "20MB/s")')
+    return float(found[1]) * {"K": 1e3, "M": 1e6, "G": 1e9}[found[2]]
 
 
 def _hook(name: str, raw: _Webhook, base: Path, place: str) -> HookSettings:

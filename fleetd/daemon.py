@@ -34,11 +34,13 @@ from fleetd.journal.blobs import FileBlobs
 from fleetd.journal.sqlite import SqliteJournal
 from fleetd.model.fleet import Host
 from fleetd.nix.builder import NixBuilder
+from fleetd.nix.cache import BinaryCache
 from fleetd.nix.nar import dump
 from fleetd.nix.signing import NixSigner
 from fleetd.nix.store import NixStore
 from fleetd.probes.rounds import Probes
 from fleetd.push.pusher import ServePusher
+from fleetd.push.transfer import PushSettings
 from fleetd.rollout.decision import Capacity, Extend
 from fleetd.rollout.states import Trial
 from fleetd.sources import colmena, deploy_rs
@@ -83,7 +85,15 @@ class Daemon:
             clock=self.clock,
             on_host=on_host,
             sources=Sources(self.clock, builder, store),
-            pusher=ServePusher(self.hosts, store, dump, signer.signed if signer else None, live_roots=self._live_roots),
+            pusher=ServePusher(
+                self.hosts,
+                store,
+                dump,
+                signer.signed if signer else None,
+                PushSettings(bytes_per_s=settings.push_bytes_per_s),
+                live_roots=self._live_roots,
+                publish=BinaryCache(settings.push_cache).publish if settings.push_cache else None,
+            ),
             probe=self.probes,
             fleet=lambda: self.intake.current,
             limits=Capacity(),

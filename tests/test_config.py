@@ -150,3 +150,15 @@ def test_every_mistake_of_a_file_is_told_at_once(place: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read(place, '[ssh]\nidentity = 3\norder_timeout = "x"\n[log]\nfromat = "json"\n')
     assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(("text", "bytes_per_s"), [("20MB/s", 20e6), ("1.5 GB/s", 1.5e9), ("800KB/s", 800e3)])
+def test_a_bandwidth(place: Path, text: str, bytes_per_s: float) -> None:
+    assert read(place, SSH + f'[push]\nbandwidth = "{text}"\n').push_bytes_per_s == bytes_per_s
+    assert read(place, SSH).push_bytes_per_s is None
+
+
+@pytest.mark.parametrize("text", ["0MB/s", "20", "20Mbit/s", "-1MB/s", "20mb/s", ""])
+def test_no_bandwidth(place: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"push\.bandwidth: .* is no bandwidth"):
+        read(place, SSH + f'[push]\nbandwidth = "{text}"\n')

@@ -83,6 +83,11 @@ def lock(flake: str) -> list[str]:
     return ["nix", *FEATURES, "flake", "metadata", "--json", *FLAKE_FLAGS, "--", flake]
 
 
+def publish(path: str, cache: str) -> list[str]:
+    """Return the command that copies a closure to a binary cache."""
+    return ["nix", *FEATURES, "copy", "--to", cache, path]
+
+
 def path_info(path: str) -> list[str]:
     """Return the command that prints the metadata of a closure; ``--offline``, or it looks for it in caches."""
     return ["nix", *FEATURES, "path-info", "--offline", "--json", "--recursive", path]

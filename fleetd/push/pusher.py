@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
+
+import structlog
 
 from fleetd.errors import OutcomeUnknown, PushError, ToplevelError, UsageError
 from fleetd.model.fleet import Host
@@ -24,6 +26,7 @@ class ServePusher:
 
     A push that failed is resumed by pushing again: what arrived is valid there and is not sent twice. ``live_roots``
     are the names of roots on hosts that are still needed: each push removes the others; None: all are needed.
+    ``publish`` brings a closure to a binary cache, before hosts with ``substitute`` are told to fetch it there.
     """
 
     def __init__(
@@ -34,12 +37,14 @@ class ServePusher:
         sign: Sign | None = None,
         settings: PushSettings | None = None,
         live_roots: Callable[[], Collection[str]] | None = None,
+        publish: Callable[[StorePath], Awaitable[None]] | None = None,
     ) -> None:
         self._hosts = hosts
         self._store = store
         self._archives = SharedArchives(archive, sign or (lambda info: info))
         self._settings = settings or PushSettings()
         self._live_roots = live_roots
+        self._publish = publish
         self._slots = asyncio.Semaphore(max(1, self._settings.in_flight_bytes // (2 * self._settings.write_bytes)))
         self._bandwidth = Bandwidth(self._settings.bytes_per_s)
         self._cut: set[str] = set()
@@ -87,6 +92,8 @@ class ServePusher:
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+        if host.substitute and self._publish is not None:
+            await self._published(self._publish, toplevel)
         if host.name in self._cut:
             await end_stale(link, self._settings.root_timeout_s)
             self._cut.discard(host.name)
@@ -106,3 +113,11 @@ class ServePusher:
             self._cut.add(host.name)
             raise
         return await once()
+
+    @staticmethod
+    async def _published(publish: Callable[[StorePath], Awaitable[None]], toplevel: StorePath) -> None:
+        """Publish; a cache that fails costs its advantage, not the copy: what hosts do not find there is sent."""
+        try:
+            await publish(toplevel)
+        except PushError as error:
+            structlog.get_logger().warning("cache", error=str(error))

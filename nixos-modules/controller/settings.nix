@@ -76,6 +76,14 @@ in
   };
   signing.nix_key = optional types.str "A private key that signs pushed paths, for deploy users that Nix does not trust.";
   signing.order_key = optional types.str "An ed25519 private key (OpenSSH) that signs orders, for hosts that obey only signed ones.";
+  push = {
+    bandwidth = optional (types.strMatching "[1-9][0-9]*(\\.[0-9]+)? ?[KMG]B/s") ''
+      The most that is sent to all hosts together, such as `20MB/s`.
+    '';
+    cache = optional types.str ''
+      A binary cache, as `nix copy --to` takes it: closures of hosts with `substitute` go there first, once.
+    '';
+  };
   webhooks = mkOption {
     type = types.attrsOf (types.submodule { options = webhook; });
     default = { };

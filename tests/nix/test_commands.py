@@ -16,6 +16,7 @@ SAFE = [
 
 
 def test_words() -> None:
+    assert commands.publish("/nix/store/x", "s3://c") == [*NIX, "copy", "--to", "s3://c", "/nix/store/x"]
     assert commands.evaluate_flake("git+file:///x#a") == [*NIX, "eval", "--raw", *SAFE, "--", "git+file:///x#a.drvPath"]
     assert commands.evaluate_data("path:/x#fleet") == [*NIX, "eval", "--json", *SAFE, "--", "path:/x#fleet"]
     assert commands.lock("path:/x") == [*NIX, "flake", "metadata", "--json", *SAFE, "--", "path:/x"]

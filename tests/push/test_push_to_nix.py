@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from fleetd.errors import PushError, ToplevelError, UsageError
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
+from fleetd.nix.cache import BinaryCache
 from fleetd.nix.nar import dump
 from fleetd.nix.store import NixStore
 from fleetd.ports import ByteChannel, PathInfo, PushReport
@@ -470,3 +472,39 @@ async def test_a_push_cut_at_every_tenth_goes_on(rig: Rig, tenth: int) -> None:
     assert report.paths == len(paths) - arrived, "what arrived is not sent again"
     rig.host.verify(*paths)
     assert rig.host.info(toplevel) == rig.control.info(toplevel)
+
+
+@pytest.mark.asyncio
+async def test_a_host_fetches_from_the_cache_that_was_filled_once(rig: Rig, tmp_path: Path) -> None:
+    cache = f"file://{tmp_path}/cache"
+    published: list[StorePath] = []
+    binary_cache = BinaryCache(cache, rig.control.env)
+
+    async def publish(toplevel: StorePath) -> None:
+        published.append(toplevel)
+        await binary_cache.publish(toplevel)
+
+    config = f"{rig.host.env['NIX_CONFIG']}\nsubstituters = {cache}\nrequire-sigs = false\n"
+    rig.hosts = FakeHosts({**rig.host.env, "NIX_CONFIG": config})
+    rig.pusher = ServePusher(rig.hosts, rig.store, rig.archive, None, rig.settings, publish=publish)
+    toplevel = closure(rig.control)
+
+    async def push(host: Host) -> PushReport:
+        return await rig.pusher.push(host, toplevel, root=ROOT, progress=lambda *_: None, timeout_s=50)
+
+    assert await push(replace(HOST, substitute=True)) == PushReport(0, 0)
+    rig.host.verify(*(info.path for info in await rig.store.closure(toplevel)))
+    await push(HOST)
+    assert published == [toplevel], "not for hosts that do not substitute"
+
+
+@pytest.mark.asyncio
+async def test_a_cache_that_fails_costs_its_advantage_only(rig: Rig) -> None:
+    cache = BinaryCache("file:///proc/no/such/cache", rig.control.env)
+    rig.pusher = ServePusher(rig.hosts, rig.store, rig.archive, None, rig.settings, publish=cache.publish)
+    toplevel = closure(rig.control)
+    with capture_logs() as logs:
+        host = replace(HOST, substitute=True)
+        report = await rig.pusher.push(host, toplevel, root=ROOT, progress=lambda *_: None, timeout_s=50)
+    assert report.paths == 5
+    assert "cannot be copied to the binary cache file:///proc/no/such/cache" in logs[0]["error"]
