@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from lab import system as systems
-from lab.control import policy_with
+from lab.control import Control, policy_with
 from lab.scene import Scene
 
 pytestmark = pytest.mark.lab
@@ -33,7 +33,7 @@ def test_a_controller_that_is_cut_off_makes_no_false_claims(scene: Scene) -> Non
 
 
 @pytest.mark.parametrize("direction", ["in", "out"])
-def test_a_link_that_dies_while_a_commit_runs_is_settled_by_looking(scene: Scene, direction: str) -> None:
+def test_a_commit_that_nobody_saw_end_is_found_by_looking(scene: Scene, direction: str) -> None:
     (host,) = scene.hosts("web4")
     control = scene.control(["web4"])
     slow = systems.build(systems.good("web4", scene.gateway, "v2").with_fault("boot-sleep", 6))
@@ -41,10 +41,35 @@ def test_a_link_that_dies_while_a_commit_runs_is_settled_by_looking(scene: Scene
     scene.until(lambda: scene.profile(host) == slow, "the commit has begun")
     host.cut(direction)
     scene.wait_state(host, "committed")
+    scene.until(lambda: is_lost(control, name, "web4"), "the controller has given up waiting for an answer")
+    assert control.rollout(name)["finished_at"] is None, "nothing is claimed while nobody knows"
     host.heal()
     final = control.wait_final(name)
     assert final["phase"] == "succeeded", final["finish_reason"]
     assert scene.runs(host) == (slow,) * 3
+
+
+def test_a_commit_that_nobody_saw_fail_is_found_by_looking(scene: Scene) -> None:
+    (host,) = scene.hosts("web6")
+    before = scene.runs(host)
+    control = scene.control(["web6"])
+    bad = systems.good("web6", scene.gateway, "v2").with_fault("boot-sleep", 6).with_fault("boot-fail-between")
+    toplevel = systems.build(bad)
+    name = control.deploy_detached({"web6": toplevel})
+    scene.until(lambda: scene.profile(host) == toplevel, "the commit has begun")
+    host.cut()
+    scene.wait_state(host, "reverted")
+    scene.until(lambda: is_lost(control, name, "web6"), "the controller has given up waiting for an answer")
+    host.heal()
+    final = control.wait_final(name)
+    assert final["phase"] == "rolled-back", final["finish_reason"]
+    assert scene.runs(host) == before
+    assert scene.page(host) == "greeting v1"
+
+
+def is_lost(control: Control, rollout: str, host: str) -> bool:
+    """Whether the outcome of what a host was ordered is unknown."""
+    return bool(control.rollout(rollout)["hosts"][host]["contact"] != "ok")
 
 
 def test_a_host_whose_sshd_hangs_goes_back_by_itself(scene: Scene) -> None:
