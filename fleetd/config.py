@@ -10,9 +10,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from fleetd.errors import ConfigError
 from fleetd.schema.problems import Duration, Strict, read_table, seconds
@@ -40,6 +40,7 @@ FORGES = ("github", "gitea", "forgejo", "gitlab")
 
 _BANDWIDTH = re.compile(r"([1-9][0-9]{0,8}(?:\.[0-9]{1,3})?) ?([KMG])B/s")
 _HOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_MEMORY = re.compile(r"auto|[1-9][0-9]*(MiB|GiB)")
 _TOML_VALUE = re.compile(r"""[\[{"']""")
 """How a value in the environment begins that is written as in TOML; any other is text as it stands."""
 
@@ -49,6 +50,19 @@ class _Fleet(Strict):
     path: str | None = None
     ref: str | None = None
     leave_out: list[Literal["keys", "profiles", "ssh-options"]] = Field(default_factory=list)
+
+
+def _memory(text: str) -> str:
+    if _MEMORY.fullmatch(text) is None:
+        raise ValueError(f'{text!r} is no size of memory (write "auto", or as "8GiB" or "512MiB")')
+    return text
+
+
+Memory = Annotated[str, AfterValidator(_memory)]
+
+
+class _Evaluation(Strict):
+    memory: Memory = "auto"
 
 
 class _Server(Strict):
@@ -94,6 +108,7 @@ class ConfigFile(Strict):
     """The whole file: every key there is."""
 
     fleet: _Fleet = Field(default_factory=_Fleet)
+    evaluation: _Evaluation = Field(default_factory=_Evaluation)
     server: _Server = Field(default_factory=_Server)
     state: _State = Field(default_factory=_State)
     ssh: _Ssh
@@ -121,7 +136,7 @@ class Settings:
     """Everything the daemon is told, with times in seconds and paths absolute.
 
     ``fleet_path`` is the fleet file, or what adds to the fleet of another tool; None where there is none. ``hive`` is a
-    colmena hive that is a file.
+    colmena hive that is a file. ``eval_memory_mib`` is None where the machine decides.
     """
 
     source: str
@@ -129,6 +144,7 @@ class Settings:
     flake: str | None
     hive: Path | None
     leave_out: frozenset[str]
+    eval_memory_mib: int | None
     listen: tuple[str, ...]
     state: Path
     identity: Path
@@ -178,6 +194,7 @@ def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
         flake=_flake(raw.fleet.ref, base) if hive is None else None,
         hive=hive,
         leave_out=frozenset(raw.fleet.leave_out),
+        eval_memory_mib=_mib(raw.evaluation.memory),
         listen=tuple(raw.server.listen),
         state=base / raw.state.directory,
         identity=_file(base, raw.ssh.identity, f"{place}: ssh.identity"),
@@ -192,6 +209,12 @@ def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
         hooks=tuple(_hook(name, hook, base, f"{place}: webhooks.{name}") for name, hook in raw.webhooks.items()),
         log_format=raw.log.format,
     )
+
+
+def _mib(text: str) -> int | None:
+    if text == "auto":
+        return None
+    return int(text[:-3]) * (1024 if text.endswith("GiB") else 1)
 
 
 def _check_fleet(fleet: _Fleet, place: str) -> None:

@@ -35,6 +35,7 @@ from fleetd.journal.sqlite import SqliteJournal
 from fleetd.model.fleet import Host
 from fleetd.nix.builder import NixBuilder
 from fleetd.nix.cache import BinaryCache
+from fleetd.nix.evaluation import machine_budget
 from fleetd.nix.nar import dump
 from fleetd.nix.signing import NixSigner
 from fleetd.nix.store import NixStore
@@ -76,7 +77,7 @@ class Daemon:
         roots = settings.state / "gcroots"
         orders = OrderSigner(settings.order_key, "signing.order_key") if settings.order_key else None
         self.hosts = SshHosts(identity, self.clock, self._host, orders.sign if orders else None)
-        store, builder = NixStore(roots), NixBuilder(roots)
+        store, builder = NixStore(roots), nix_builder(settings)
         signer = NixSigner(settings.nix_key) if settings.nix_key else None
         self.probes = Probes(self.hosts)
         self.blobs = FileBlobs(settings.state / "logs")
@@ -96,7 +97,7 @@ class Daemon:
             ),
             probe=self.probes,
             fleet=lambda: self.intake.current,
-            limits=Capacity(),
+            limits=Capacity(evaluate=builder.evaluations_at_once),
         )
         self.journal = SqliteJournal(settings.state)
         self.controller = Controller(clock=self.clock, journal=self.journal, executor=self.executor)
@@ -206,6 +207,12 @@ class Daemon:
                     listen=place,
                 )
         return listener
+
+
+def nix_builder(settings: Settings) -> NixBuilder:
+    """Return what evaluates and builds."""
+    budget = machine_budget(settings.eval_memory_mib)
+    return NixBuilder(settings.state / "gcroots", budget=budget, cache=settings.state / "evaluations")
 
 
 def fleet_source(settings: Settings, builder: NixBuilder, *, keep: bool = True) -> FleetReader:

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fleetd.errors import SourceError, ToplevelError
-from fleetd.model.fleet import FileAttribute, HiveNode, Installable, Prebuilt, ToplevelSource
+from fleetd.model.fleet import Prebuilt, ToplevelSource
 from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.nix import commands
+from fleetd.nix.evaluation import EVALUATOR_MIB, EvalBudget, EvaluationCache
+from fleetd.nix.evaluator import Evaluator
 from fleetd.nix.process import nix
 from fleetd.nix.roots import make_place, root_link
 
@@ -27,45 +29,49 @@ class NixBuilder:
     """The port ``Builder``.
 
     ``roots`` is the directory of the links that keep results alive, ``env`` is added to Nix's environment, and
-    ``real_root`` is where ``/nix/store`` really is when that environment says elsewhere.
+    ``real_root`` is where ``/nix/store`` really is when that environment says elsewhere. ``budget`` bounds evaluators,
+    ``cache`` is the file of what was evaluated before; None: only this process remembers.
     """
 
-    def __init__(self, roots: Path, env: Mapping[str, str] | None = None, real_root: Path = Path("/")) -> None:
+    def __init__(
+        self,
+        roots: Path,
+        env: Mapping[str, str] | None = None,
+        real_root: Path = Path("/"),
+        *,
+        budget: EvalBudget | None = None,
+        cache: Path | None = None,
+    ) -> None:
         self._roots = roots
         self._env = dict(env or {})
         self._real_root = real_root
+        budget = budget or EvalBudget(2, EVALUATOR_MIB)
+        self._evaluator = Evaluator(self._nix, budget, EvaluationCache(cache), self._env.get("PATH"))
+
+    @property
+    def evaluations_at_once(self) -> int:
+        """How many hosts are worth evaluating at a time."""
+        return self._evaluator.at_once
 
     async def evaluate(self, name: str, source: ToplevelSource, *, timeout_s: float, root: str | None = None) -> str:
         """Return the derivation of a host's toplevel, or the toplevel itself.
 
         With ``root`` the derivation is kept alive under that name. Raises SourceError in Nix's words.
         """
-        match source:
-            case Prebuilt(toplevel):
-                return toplevel
-            case Installable(text):
-                argv, shown = commands.evaluate_flake(text), text
-            case FileAttribute(file, attribute):
-                argv, shown = commands.evaluate_file(file, attribute), f"{attribute} in {file}"
-            case HiveNode(file, node):
-                argv, shown = commands.evaluate_hive(file, node), f"{node} in the hive {file}"
-        for _attempt in range(KEEP_ATTEMPTS):
-            path = await self._derivation(name, argv, shown, timeout_s)
-            if root is None or await self._keep_derivation(path, root, timeout_s):
+        if isinstance(source, Prebuilt):
+            return source.toplevel
+        for attempt in range(KEEP_ATTEMPTS):
+            path = await self._evaluator.derivation(name, source, timeout_s=timeout_s, fresh=attempt > 0)
+            if await self._is_kept(path, root, timeout_s):
                 return path
         raise SourceError(f"{name}: {path} was collected {KEEP_ATTEMPTS} times before it could be kept alive")
 
-    async def _derivation(self, name: str, argv: list[str], shown: str, timeout_s: float) -> StorePath:
-        printed = await self._nix(argv, f"{name}: {shown} does not evaluate", timeout_s)
-        # nix-instantiate names an output other than the first by "!NAME".
-        derivation = printed.strip().split("!")[0]
-        try:
-            path = parse_store_path(derivation)
-        except ToplevelError:
-            path = None
-        if path is None or not path.endswith(".drv"):
-            raise SourceError(f"{name}: {shown} gave {derivation[:200]!r}, which is not one derivation")
-        return path
+    async def _is_kept(self, derivation: StorePath, root: str | None, timeout_s: float) -> bool:
+        """Say whether a derivation is in the store; with ``root`` it stays there."""
+        if root is not None:
+            return await self._keep_derivation(derivation, root, timeout_s)
+        # What was evaluated long ago may have been collected since.
+        return await asyncio.to_thread(os.path.lexists, self._real_root / derivation.removeprefix("/"))
 
     async def data(self, installable: str, *, timeout_s: float, view: str | None = None) -> str:
         """Return a flake output as JSON text: plain data, or another tool's seen through the view of that name.

@@ -52,6 +52,25 @@ def evaluate_file(file: str, attribute: str) -> list[str]:
     return ["nix-instantiate", f"./{file}" if file.startswith("-") else file, "--attr", attribute]
 
 
+def eval_jobs(flake: str, attributes: Sequence[str], workers: int, worker_mib: int) -> list[str]:
+    """Return the command that evaluates attributes of a locked flake together, a line of JSON for each.
+
+    Flake and attributes are part of an expression: the caller has seen that nothing in them means more than a name.
+    Pure like ``nix eval`` of a flake: an expression would not be by itself.
+    """
+    wanted = " ".join(f'"{attribute}" = flake.{attribute};' for attribute in attributes)
+    expression = f'let flake = builtins.getFlake "{flake}"; in {{ {wanted} }}'
+    options = {
+        "extra-experimental-features": "nix-command flakes",
+        "accept-flake-config": "false",
+        "pure-eval": "true",
+        "use-registries": "false",
+    }
+    words = [word for name, value in options.items() for word in ("--option", name, value)]
+    limits = ["--workers", str(workers), "--max-memory-size", str(worker_mib)]
+    return ["nix-eval-jobs", *words, *limits, "--expr", expression]
+
+
 def build(derivation: str, root: str) -> list[str]:
     """Return the command that builds a derivation (or takes a path as it is) and roots the result.
 

@@ -56,6 +56,12 @@ in
       description = "What of a colmena or deploy-rs fleet something other than fleetd sees to.";
     };
   };
+  evaluation.memory = mkOption {
+    type = types.str;
+    default = "auto";
+    example = "8GiB";
+    description = "Memory for evaluating hosts, as MiB or GiB; auto is half of what is free when the daemon starts.";
+  };
   server.listen = mkOption {
     type = types.listOf types.str;
     default = [ "unix:/run/fleetd/fleetd.sock" ];

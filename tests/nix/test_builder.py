@@ -15,6 +15,7 @@ from fleetd.errors import SourceError, UsageError
 from fleetd.model.fleet import FileAttribute, Installable, Prebuilt
 from fleetd.model.store_path import StorePath
 from fleetd.nix.builder import NixBuilder
+from fleetd.nix.evaluator import Evaluable
 from tests.nix.private_store import PrivateStore, temporary_directory, text_file
 
 HOSTS = """
@@ -38,7 +39,7 @@ class Rig:
     def __init__(self, place: Path) -> None:
         self.nix = PrivateStore(place / "store")
         self.roots = place / "roots"
-        self.builder = NixBuilder(self.roots, self.nix.env)
+        self.builder = NixBuilder(self.roots, self.nix.env, self.nix.root)
         self.file = place / "hosts.nix"
         self.file.write_text(HOSTS)
         self.flake = place / "flake"
@@ -86,17 +87,18 @@ async def test_a_collector_between_evaluation_and_build_takes_nothing(rig: Rig) 
 async def test_what_is_collected_before_it_has_a_root_is_evaluated_again(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = rig.builder._derivation
+    evaluator = rig.builder._evaluator
+    plain = evaluator.derivation
     collected: list[StorePath] = []
 
-    async def collecting(*words: object) -> StorePath:
-        path = await plain(*words)  # type: ignore[arg-type]  # whatever it takes
+    async def collecting(name: str, source: Evaluable, *, timeout_s: float, fresh: bool) -> StorePath:
+        path = await plain(name, source, timeout_s=timeout_s, fresh=fresh)
         if len(collected) < limit:
             await asyncio.to_thread(rig.nix.run, "nix-store", "--gc")
             collected.append(path)
         return path
 
-    monkeypatch.setattr(rig.builder, "_derivation", collecting)
+    monkeypatch.setattr(evaluator, "derivation", collecting)
     source, limit = FileAttribute(str(rig.file), "web1"), 1
     derivation = await rig.builder.evaluate("web1", source, timeout_s=30, root="r1/web1.drv")
     assert rig.nix.is_valid(derivation)

@@ -24,7 +24,7 @@ class Rig:
         self.nix = PrivateStore(place / "store")
         self.roots = place / "roots"
         self.store = NixStore(self.roots, self.nix.env)
-        self.builder = NixBuilder(self.roots, self.nix.env)
+        self.builder = NixBuilder(self.roots, self.nix.env, self.nix.root)
 
     def paths(self, count: int) -> list[StorePath]:
         return [self.nix.register(f"nixos-system-web1-{n}", text_file(f"{n}")) for n in range(count)]
