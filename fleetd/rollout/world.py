@@ -219,6 +219,9 @@ class World:
         del self._active[name]
         for host in rollout.hosts:
             self._claims[host].remove(name)
+            if (name, host) not in self._unproven:
+                # What was seen for a rollout that has ended is asked for by nobody.
+                self.observations.pop((name, host), None)
         for waiting in self._active:
             self.agenda.touch((waiting, ""))
 

@@ -158,6 +158,16 @@ def test_a_host_waits_for_its_dependency_of_the_same_wave() -> None:
     assert hosts_of(decide(built), e.TrialIntended) == ["a"]
 
 
+def test_what_was_seen_for_a_rollout_that_ended_is_not_kept() -> None:
+    built = Built()
+    built.rollout("r-1", "h1", "h2")
+    built.inspected("r-1", "h2")
+    built.bring("r-1", "h1", "switching")
+    built.world.observation("r-1", "h1")
+    built.apply(e.RolloutFinished(built.now, "r-1", e.Phase.FAILED, ""))
+    assert list(built.world.observations) == [("r-1", "h1")], "only of the host that is still unproven"
+
+
 # -- slots --------------------------------------------------------------------------------------------------------
 
 
