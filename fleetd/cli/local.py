@@ -10,7 +10,7 @@ import asyncio
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from fleetd import log
@@ -42,7 +42,8 @@ class _Engine:
 
     def stop(self) -> None:
         """End it as SIGTERM ends a daemon."""
-        if self._thread.is_alive():
+        # A loop that is closed by now has ended by itself, and needs no word.
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(STOP_TIMEOUT_S)
 
