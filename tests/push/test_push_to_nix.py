@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from fleetd.errors import PushError, ToplevelError, UsageError
+from fleetd.errors import OutcomeUnknown, PushError, ToplevelError, UsageError
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.nix.cache import BinaryCache
@@ -354,6 +354,8 @@ async def test_an_old_server_of_somebody_else_is_found_and_left_alone(rig: Rig) 
         with pytest.raises(PushError, match="nix-store --serve") as caught:
             await rig.push(path)
         assert caught.value.code == "stalled"
+        with pytest.raises(OutcomeUnknown):
+            await stale.wait(0.2)  # it lives
     finally:
         await stale.close()
     assert (await rig.push(path)).paths == 1
