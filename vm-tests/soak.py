@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from lab import HostSpec, Lab, LabHost
 from lab import system as systems
 from lab.deputy import TIMES, Deputy
+from lab.errors import LabError
 from lab.seed import seed_with
 from lab.system.rig import Rig
 
@@ -127,7 +128,7 @@ def control(deputy: Deputy, new: str, choice: random.Random) -> str:
             deputy.send(deputy.write(Verb.REVERT))
             return "revert"
         deputy.send(deputy.write(Verb.COMMIT), fresh=True)
-    except (FleetdError, RuntimeError) as error:
+    except (FleetdError, LabError) as error:
         return f"{plan}, then lost: {str(error)[:80]}"
     return plan
 
@@ -143,7 +144,7 @@ def still(deputy: Deputy) -> tuple[HostStatus, HostFacts]:
             if not facts.state.is_moving and facts.state is not S.TRIAL:
                 return status, facts
             last = facts.state
-        except (FleetdError, RuntimeError) as error:
+        except (FleetdError, LabError) as error:
             last = error
         time.sleep(1)
     raise TimeoutError(str(last))
