@@ -33,6 +33,7 @@ from fleetd.journal.blobs import FileBlobs
 from fleetd.journal.sqlite import SqliteJournal
 from fleetd.model.fleet import Host
 from fleetd.nix.builder import NixBuilder
+from fleetd.nix.compare import NixComparer
 from fleetd.nix.evaluation import machine_budget
 from fleetd.nix.nar import dump
 from fleetd.nix.signing import NixSigner
@@ -94,6 +95,7 @@ class Daemon:
             source=fleet_source(settings, builder),
             builder=builder,
             store=store,
+            comparer=NixComparer(store),
             on_host=on_host,
             clock=self.clock,
             contact_s=settings.contact_s,
