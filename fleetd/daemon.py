@@ -35,6 +35,7 @@ from fleetd.journal.sqlite import SqliteJournal
 from fleetd.model.fleet import Host
 from fleetd.nix.builder import NixBuilder
 from fleetd.nix.cache import BinaryCache
+from fleetd.nix.compare import NixComparer
 from fleetd.nix.evaluation import machine_budget
 from fleetd.nix.nar import dump
 from fleetd.nix.signing import NixSigner
@@ -106,6 +107,7 @@ class Daemon:
             source=fleet_source(settings, builder),
             builder=builder,
             store=store,
+            comparer=NixComparer(store),
             on_host=on_host,
             clock=self.clock,
             contact_s=settings.contact_s,

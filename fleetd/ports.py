@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fleetd.model.check import Check, CheckResult
+from fleetd.model.difference import SystemDiff
 from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Fleet, Host, ToplevelSource
 from fleetd.model.order import Order
@@ -135,6 +136,18 @@ class Store(Protocol):
 
         ``wanted`` is asked once the present roots are known. Raises FleetdError; what was kept before still is.
         """
+        ...
+
+
+class Comparer(Protocol):
+    """Says what is different between systems, from the control node's store alone."""
+
+    async def built(self, target: str) -> StorePath | None:
+        """Return the toplevel of a derivation, or the toplevel itself, where it is in the store; None: not built."""
+        ...
+
+    async def compare(self, old: StorePath, new: StorePath) -> SystemDiff:
+        """Compare two toplevels that are in the store. Raises ToplevelError where one is not."""
         ...
 
 

@@ -38,7 +38,7 @@ from fleetd.controller.commands import (
 from fleetd.errors import NotFoundError, SelectorError, UsageError
 from fleetd.model.goal import Goal
 from fleetd.ports import Blobs, History
-from fleetd.schema.http import ReasonBody, RollbackBody, RolloutBody
+from fleetd.schema.http import DiffBody, ReasonBody, RollbackBody, RolloutBody
 from fleetd.webhook.payloads import Ignore
 
 __all__ = ["Api", "HookSpec"]
@@ -180,6 +180,13 @@ class Api:
 
     async def _plan(self, request: web.Request) -> web.Response:
         return web.json_response(await self._control.plan(_submit_of(await read_model(request, RolloutBody), request)))
+
+    async def _diff(self, request: web.Request) -> web.Response:
+        name, body = request.match_info["name"], await read_model(request, DiffBody)
+        await self._named(name)
+        toplevels = {name: body.toplevel} if body.toplevel is not None else {}
+        asked = SubmitRollout(request[CALLER], revision=body.revision, toplevels=toplevels, on=name)
+        return web.json_response(await self._control.difference(asked))
 
     async def _submit(self, request: web.Request) -> web.Response:
         return await self._accept(_submit_of(await read_model(request, RolloutBody), request))

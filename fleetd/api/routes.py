@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from fleetd.schema import answers
-from fleetd.schema.http import ReasonBody, RollbackBody, RolloutBody
+from fleetd.schema.http import DiffBody, ReasonBody, RollbackBody, RolloutBody
 
 SEQ_PATTERN = "^[0-9]{1,18}$"
 """A sequence number. ``str.isdigit`` would also take digits of other scripts, and numbers that no database holds."""
@@ -91,6 +91,10 @@ ROUTES: tuple[Route, ...] = (
         ),
         body=ReasonBody,
         statuses=(202,),
+    ),
+    Route(
+        *("POST", "/v1/hosts/{name}/diff", "deploy", "diff", "Build, and compare.", answers.HostDifference),
+        body=DiffBody,
     ),
     Route(
         *("POST", "/v1/plan", "read", "plan", "What a rollout would do; nothing is done.", answers.Plan),

@@ -13,7 +13,7 @@ import typer
 
 from fleetd.cli import outcome
 from fleetd.cli.app import On, Options, Reason, app, client, quoted, show
-from fleetd.cli.render import event_line, host_lines, observed_line, plain, rollout_line
+from fleetd.cli.render import difference_lines, event_line, host_lines, observed_line, plain, rollout_line
 from fleetd.errors import UsageError
 
 EXEC_AT_ONCE = 16
@@ -55,6 +55,18 @@ def logs(rollout: str, name: str) -> None:
     """Print what a host wrote while a rollout switched it."""
     text = client().text(f"/v1/rollouts/{quoted(rollout)}/hosts/{quoted(name)}/log")
     show({"rollout": rollout, "host": name, "log": text}, [plain(text.rstrip(), keep="\n")])
+
+
+@app.command()
+def diff(
+    name: str,
+    revision: Annotated[str | None, typer.Argument(help="A flake reference, commit, or store path.")] = None,
+) -> None:
+    """Build what a deploy would bring to a host, and show what would change there. No host is touched."""
+    is_path = revision is not None and revision.startswith("/nix/store/")
+    body = {"toplevel" if is_path else "revision": revision}
+    document = client().post(f"/v1/hosts/{quoted(name)}/diff", body)
+    show(document, difference_lines(document))
 
 
 @app.command()

@@ -66,13 +66,53 @@ def event_line(event: Document) -> str:
     return f"{event['seq']}  {event['at']}  {event['kind']}" + (f"  {about}" if about else "")
 
 
+def size(count: int) -> str:
+    """Return bytes as people read them."""
+    value, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def difference_summary(found: Document) -> str:
+    """Return a difference in one line."""
+    units = sum(len(found[f"units_{word}"]) for word in ("added", "removed", "changed"))
+    packages = ", ".join(f"{len(found[word])} {word}" for word in ("changed", "added", "removed", "rebuilt"))
+    download = f"{found['download_paths']} paths, {size(found['download_bytes'])} to send at most"
+    reboot = "; a reboot is needed for all of it" if found["needs_reboot"] else ""
+    return f"packages: {packages}; {units} units; {download}{reboot}"
+
+
+def difference_lines(document: Document) -> list[str]:
+    """Return what would change on a host as lines."""
+    found = document["difference"]
+    lines = [f"{document['host']}  {short(document['from'])} -> {short(document['to'])}"]
+    for mark, word in (("+", "added"), ("-", "removed"), ("~", "changed")):
+        for package in found[word]:
+            versions = [", ".join(package[side]) for side in ("before", "after") if package[side]]
+            growth = f"{'+' if package['growth_bytes'] >= 0 else ''}{size(package['growth_bytes'])}"
+            lines.append(f"  {mark} {plain(package['name'])}  {plain(' -> '.join(versions))}  ({growth})")
+    lines += [f"  = {plain(name)}  (rebuilt)" for name in found["rebuilt"]]
+    for mark, word in (("+", "added"), ("-", "removed"), ("~", "changed")):
+        lines += [f"  {mark} {plain(unit)}" for unit in found[f"units_{word}"]]
+    if found["kernel"] is not None:
+        lines.append(f"  kernel  {' -> '.join(version or '(unknown)' for version in found['kernel'])}")
+    total = f"{size(found['bytes_before'])} -> {size(found['bytes_after'])}"
+    return [*lines, f"{difference_summary(found)}; in all {total}"]
+
+
 def plan_lines(plan: Document) -> list[str]:
     """Return a plan as lines."""
     most = plan["max_parallel"]
     lines = [f"policy {plan['policy']}, at most {most} host{'' if most == 1 else 's'} unproven at once"]
     for wave in plan["waves"]:
         lines.append(f"wave {wave['name']} (soak {wave['soak']})")
-        lines += [f"  {host['name']}  {short(host['from'])} -> {short(host['to'])}" for host in wave["hosts"]]
+        for host in wave["hosts"]:
+            lines.append(f"  {host['name']}  {short(host['from'])} -> {short(host['to'])}")
+            if host.get("difference") is not None:
+                lines.append(f"    {difference_summary(host['difference'])}")
     if plan["unchanged"]:
         lines.append(f"nothing to do on: {', '.join(plan['unchanged'])}")
     lines += [f"{error['host']}: {plain(error['message'], keep=chr(10))}" for error in plan["errors"]]

@@ -208,6 +208,13 @@ class Control(Protocol):
         """Evaluate and show what a rollout would do: waves, per host from → to, times. Nothing is done."""
         ...
 
+    async def difference(self, request: SubmitRollout) -> Document:
+        """Build what the one selected host would get, and say how it differs from what runs there.
+
+        No host is touched. Raises FleetdError.
+        """
+        ...
+
     async def fleet(self) -> Document:
         """Return the fleet as read: hosts with tags and domains, policies by name, checks."""
         ...

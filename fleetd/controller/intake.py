@@ -17,8 +17,9 @@ from fleetd.controller.commands import (
 )
 from fleetd.controller.figures import figures_of
 from fleetd.controller.loop import Controller
+from fleetd.controller.preview import Preview
 from fleetd.controller.resolve import Asked, deploy_of, selected, specify
-from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError
+from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError, UsageError
 from fleetd.executor.on_host import OnHost
 from fleetd.model.duration import format_duration
 from fleetd.model.fleet import Fleet, Prebuilt, ToplevelSource
@@ -26,13 +27,12 @@ from fleetd.model.goal import Goal
 from fleetd.model.policy import STOP_SWITCH_S, slowest_proof_s
 from fleetd.model.selector import EVERY, select
 from fleetd.model.store_path import StorePath
-from fleetd.ports import Builder, Clock, FleetSource, Store
+from fleetd.ports import Builder, Clock, Comparer, FleetSource, Store
 from fleetd.rollout.blocked import Blocked, explain, host_waits
 from fleetd.rollout.documents import instant, record_document
-from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec
+from fleetd.rollout.spec import Kind, RolloutSpec
 from fleetd.rollout.states import Committed, LiveState, Lost, Stranded, shown
 
-PLAN_TIMEOUT_S = 1800.0
 OBSERVE_TIMEOUT_S = 20.0
 OBSERVE_AT_ONCE = 50
 """Over all requests together: asking for hosts is open to every reader, and each answer costs a login."""
@@ -51,13 +51,14 @@ class Intake:
         source: FleetSource,
         builder: Builder,
         store: Store,
+        comparer: Comparer,
         on_host: OnHost,
         clock: Clock,
         contact_s: float,
     ) -> None:
         self._controller = controller
         self._source = source
-        self._builder = builder
+        self._preview = Preview(builder, store, comparer)
         self._store = store
         self._on_host = on_host
         self._clock = clock
@@ -164,31 +165,22 @@ class Intake:
     async def plan(self, request: SubmitRollout) -> Document:
         """Evaluate, and show what a rollout would do; nothing is done."""
         spec = await self._spec(request)
-        targets: dict[str, str] = {}
-        errors: list[Document] = []
-
-        async def evaluate(plan: HostPlan) -> None:
-            try:
-                if isinstance(plan.source, Prebuilt):
-                    targets[plan.name] = plan.source.toplevel
-                    return
-                derivation = await self._builder.evaluate(plan.name, plan.source, timeout_s=PLAN_TIMEOUT_S)
-                targets[plan.name] = derivation
-            except FleetdError as error:
-                errors.append({"host": plan.name, "message": str(error)})
-
+        targets, errors = await self._preview.targets(spec)
         observed = {str(host["name"]): host for host in await self.hosts(",".join(plan.name for plan in spec.hosts))}
-        # How many at once is the builder's to bound: a rollout that evaluates shares the same memory.
-        await asyncio.gather(*(evaluate(plan) for plan in spec.hosts))
+        current = {name: host["current"] for name, host in observed.items()}
+        differences = await self._preview.differences(current, targets)
         waves = [
             {
                 "name": wave.name,
                 "soak": format_duration(wave.soak_s),
-                "hosts": [{"name": n, "from": observed[n]["current"], "to": targets.get(n)} for n in wave.hosts],
+                "hosts": [
+                    {"name": n, "from": current[n], "to": targets.get(n), "difference": differences.get(n)}
+                    for n in wave.hosts
+                ],
             }
             for wave in spec.waves
         ]
-        unchanged = [name for name, to in targets.items() if observed[name]["current"] == to]
+        unchanged = [name for name, to in targets.items() if current[name] == to]
         policy, proof_s = spec.policy, slowest_proof_s(spec.checks)
         lost_s = policy.contact_timeout_s + policy.revert_timeout_s
         times = {
@@ -203,9 +195,18 @@ class Intake:
             "policy": policy.name,
             "max_parallel": parallel,
             "unchanged": unchanged,
-            "errors": sorted(errors, key=lambda error: str(error["host"])),
+            "errors": errors,
             "times": times,
         }
+
+    async def difference(self, request: SubmitRollout) -> Document:
+        """Build what one host would get, and say how it differs from what runs there. Raises FleetdError."""
+        spec = await self._spec(request)
+        name = spec.hosts[0].name
+        if len(spec.hosts) != 1:
+            raise UsageError(f"{request.on!r} selects {len(spec.hosts)} hosts, and one is compared at a time")
+        (observed,) = await self.hosts(name)
+        return await self._preview.difference(self.current.hosts[name], observed["current"], spec)
 
     async def fleet(self) -> Document:
         """Return the fleet as read."""

@@ -92,6 +92,11 @@ def keep_derivation(derivation: str, root: str) -> list[str]:
     return ["nix-instantiate", "--add-root", root, "--indirect", "--expr", f"import {derivation}"]
 
 
+def outputs(derivation: str) -> list[str]:
+    """Return the command that prints the outputs of a derivation, built or not."""
+    return ["nix-store", "--query", "--outputs", derivation]
+
+
 def invalid(paths: Sequence[str]) -> list[str]:
     """Return the command that prints which of these paths are not in the store."""
     return ["nix-store", "--check-validity", "--print-invalid", *paths]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from fleetd.model.difference import Package, SystemDiff
 from fleetd.model.store_path import path_name
 from fleetd.ports import PathInfo
 
@@ -21,41 +21,6 @@ _UNIT = re.compile(r"unit-(?P<name>.+\.(service|socket|timer|target|mount|automo
 _VERSION = re.compile(r"-(?=[^A-Za-z])")
 _KERNEL = re.compile(r"linux-(?P<version>[0-9][0-9A-Za-z.+_-]*?)")
 _BOOTED = re.compile(r"(linux-[0-9].*|initrd-linux.*|initrd|kernel-modules)")
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """A package on either side: its versions before and after (empty: not there), and how much larger it became."""
-
-    name: str
-    before: tuple[str, ...]
-    after: tuple[str, ...]
-    growth_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class SystemDiff:
-    """What changes when a host goes from one system to another.
-
-    ``rebuilt`` are packages of the same version whose contents or references differ. ``download_bytes`` is what a host
-    that has exactly the old system would be sent.
-    """
-
-    added: tuple[Package, ...]
-    removed: tuple[Package, ...]
-    changed: tuple[Package, ...]
-    rebuilt: tuple[str, ...]
-    units_added: tuple[str, ...]
-    units_removed: tuple[str, ...]
-    units_changed: tuple[str, ...]
-    kernel: tuple[str, str] | None
-    """Versions before and after, where they differ."""
-
-    needs_reboot: bool
-    bytes_before: int
-    bytes_after: int
-    download_paths: int
-    download_bytes: int
 
 
 def diff(before: Sequence[PathInfo], after: Sequence[PathInfo]) -> SystemDiff:
@@ -116,7 +81,7 @@ def _versions(infos: Iterable[PathInfo]) -> dict[str, set[str]]:
     for info in infos:
         text = path_name(info.path)
         name, version = name_and_version(text)
-        if version and _UNIT.fullmatch(text) is None and name != "nixos-system":
+        if version and _UNIT.fullmatch(text) is None and not text.startswith("nixos-system-"):
             found.setdefault(name, set()).add(version)
     return found
 

@@ -173,12 +173,53 @@ class RolloutHosts(Answer):
     next: str | None
 
 
+class PackageDifference(Answer):
+    """A package that is added, removed or changed: versions before and after, and how much larger it became."""
+
+    name: str
+    before: list[str]
+    after: list[str]
+    growth_bytes: int
+
+
+class Difference(Answer):
+    """What is different between two systems. ``rebuilt``: the same version, with other contents or references.
+
+    ``kernel`` are its versions before and after, where they differ; ``download_bytes`` is what a host that has just
+    the old system would be sent.
+    """
+
+    added: list[PackageDifference]
+    removed: list[PackageDifference]
+    changed: list[PackageDifference]
+    rebuilt: list[str]
+    units_added: list[str]
+    units_removed: list[str]
+    units_changed: list[str]
+    kernel: list[str] | None
+    needs_reboot: bool
+    bytes_before: int
+    bytes_after: int
+    download_paths: int
+    download_bytes: int
+
+
+class HostDifference(Answer):
+    """What a deploy would change on a host."""
+
+    host: str
+    from_: str = Field(alias="from")
+    to: str
+    difference: Difference
+
+
 class PlannedHost(Answer):
-    """What would become of a host."""
+    """What would become of a host. ``difference`` is null where one of the systems is not in the store here."""
 
     name: str
     from_: str | None = Field(alias="from")
     to: str | None
+    difference: Difference | None
 
 
 class PlannedWave(Answer):

@@ -26,6 +26,13 @@ class RolloutBody(Strict):
     reason: Text = ""
 
 
+class DiffBody(Strict):
+    """What ``POST /v1/hosts/{name}/diff`` takes: a revision, or a prebuilt toplevel."""
+
+    revision: Text | None = None
+    toplevel: Text | None = None
+
+
 class RollbackBody(Strict):
     """What ``POST /v1/rollback`` takes."""
 

@@ -106,6 +106,20 @@ async def test_a_host_is_cleared_by_its_name_alone(served: Served) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_difference_is_of_one_host_and_may_be_of_a_toplevel(served: Served) -> None:
+    toplevel = f"/nix/store/{'1' * 32}-nixos-system-web1-2"
+    for body in ({"revision": "a" * 40}, {"toplevel": toplevel}):
+        status, document, _headers = await served.ask("POST", "/v1/hosts/web1/diff", scope="deploy", json=body)
+        assert (status, document["host"]) == (200, "web1")
+    first, second = served.control.plans
+    assert (first.on, first.revision, dict(first.toplevels)) == ("web1", "a" * 40, {})
+    assert (second.on, second.revision, dict(second.toplevels)) == ("web1", None, {"web1": toplevel})
+    # It builds: who may only read may not.
+    assert (await served.ask("POST", "/v1/hosts/web1/diff", scope="read", json={}))[0] == 403
+    assert (await served.ask("POST", "/v1/hosts/nowhere/diff", scope="deploy", json={}))[0] == 404
+
+
+@pytest.mark.asyncio
 async def test_a_plan_does_nothing(served: Served) -> None:
     status, document, _headers = await served.ask("POST", "/v1/plan", scope="read", json={"on": "web1"})
     assert (status, document["waves"][0]["name"]) == (200, "canary")

@@ -145,6 +145,7 @@ async def test_what_is_asked_arrives(daemon: Daemon) -> None:
     assert (await daemon.run("rollback", "--on", "@web", "--to", "r-0", "--reason", "x"))[0] == 0
     assert (await daemon.run("abort", "r-1", "--reason", "y"))[0] == 0
     assert (await daemon.run("plan", "a" * 40, "--on", "web1"))[0] == 0
+    assert "openssl  3.0.1 -> 3.0.2" in (await daemon.run("diff", "web1", "a" * 40))[1]
     back, abort = daemon.control.commands
     assert isinstance(back, RollBackHosts)
     assert (back.on, back.to, back.reason) == ("@web", "r-0", "x")

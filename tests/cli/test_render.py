@@ -8,6 +8,7 @@ from rich.console import Console
 
 from fleetd.cli.render import (
     audit_line,
+    difference_lines,
     event_line,
     host_line,
     host_lines,
@@ -17,6 +18,7 @@ from fleetd.cli.render import (
     rollout_line,
     rollout_lines,
     short,
+    size,
 )
 from tests.fakes.control import host_document, rollout_document
 
@@ -155,3 +157,50 @@ def test_a_host_in_full() -> None:
     block = {"text": "drifted"}
     shown = host_lines({"name": "web1", "current": None, "drifted": True, "tags": ["a", "b"], "blocked_by": [block]})
     assert shown == ["name: web1", "current: -", "drifted: yes", "tags: a, b", "blocked_by: drifted"]
+
+
+DIFFERENCE = {
+    "added": [{"name": "jq", "before": [], "after": ["1.7"], "growth_bytes": 2048}],
+    "removed": [{"name": "vim", "before": ["9.0", "9.1"], "after": [], "growth_bytes": -3_000_000}],
+    "changed": [{"name": "openssl", "before": ["3.0.1"], "after": ["3.0.2"], "growth_bytes": 0}],
+    "rebuilt": ["bash-5.2"],
+    "units_added": ["a.service"],
+    "units_removed": ["b.timer"],
+    "units_changed": ["web.service"],
+    "kernel": ["6.12.1", ""],
+    "needs_reboot": True,
+    "bytes_before": 5_000_000,
+    "bytes_after": 4_000_000,
+    "download_paths": 7,
+    "download_bytes": 1_500_000,
+}
+
+
+def test_a_difference_says_what_comes_what_goes_and_what_it_costs() -> None:
+    was, to = (f"/nix/store/{'0' * 32}-nixos-system-web1-{label}" for label in "12")
+    lines = difference_lines({"host": "web1", "from": was, "to": to, "difference": DIFFERENCE})
+    assert lines == [
+        "web1  nixos-system-web1-1 -> nixos-system-web1-2",
+        "  + jq  1.7  (+2.0 KiB)",
+        "  - vim  9.0, 9.1  (-2.9 MiB)",
+        "  ~ openssl  3.0.1 -> 3.0.2  (+0 B)",
+        "  = bash-5.2  (rebuilt)",
+        "  + a.service",
+        "  - b.timer",
+        "  ~ web.service",
+        "  kernel  6.12.1 -> (unknown)",
+        "packages: 1 changed, 1 added, 1 removed, 1 rebuilt; 3 units; 7 paths, 1.4 MiB to send at most; "
+        "a reboot is needed for all of it; in all 4.8 MiB -> 3.8 MiB",
+    ]
+
+
+def test_a_plan_has_the_difference_in_one_line() -> None:
+    host = {"name": "web1", "from": None, "to": None, "difference": DIFFERENCE}
+    lines = plan_lines({**PLAN, "waves": [{"name": "canary", "soak": "10m", "hosts": [host]}]})
+    assert lines[3].startswith("    packages: 1 changed")
+
+
+def test_sizes_are_read_at_a_glance() -> None:
+    assert [size(count) for count in (0, 1023, 1024, -2048, 5 * 1024**3, 3000 * 1024**3)] == [
+        *("0 B", "1023 B", "1.0 KiB", "-2.0 KiB", "5.0 GiB", "3000.0 GiB")
+    ]

@@ -77,6 +77,7 @@ async def controlling(directory: Path) -> AsyncIterator[Intake]:
         source=FleetReader(FleetFile(directory / "fleet.toml"), contact_s=60, keep=directory / "fleet.json"),
         builder=cast(Any, None),
         store=cast(Any, AnyStore()),
+        comparer=cast(Any, None),
         on_host=cast(Any, NoContact()),
         clock=clock,
         contact_s=60,

@@ -106,12 +106,26 @@ class FakeControl:
             raise UsageError(f"the key {key.name!r} belongs to {name}, which asked for something else")
         return Accepted(name, rollout_document(name), repeated=True)
 
+    async def difference(self, request: SubmitRollout) -> Document:
+        """Return a difference."""
+        if self.error is not None:
+            raise self.error
+        self.plans.append(request)
+        was, to = (f"/nix/store/{'1' * 32}-nixos-system-web1-{n}" for n in (1, 2))
+        change = {"name": "openssl", "before": ["3.0.1"], "after": ["3.0.2"], "growth_bytes": -1024}
+        units = {"units_added": ["a.service"], "units_removed": [], "units_changed": ["web.service"]}
+        sizes = {"bytes_before": 5000, "bytes_after": 4000, "download_paths": 2, "download_bytes": 3_000_000}
+        packages = {"added": [], "removed": [], "changed": [change], "rebuilt": ["bash-5.2"]}
+        found = {**packages, **units, **sizes, "kernel": ["6.12.1", "6.12.2"], "needs_reboot": True}
+        return {"host": request.on, "from": was, "to": to, "difference": found}
+
     async def plan(self, request: SubmitRollout) -> Document:
         """Return a plan."""
         if self.error is not None:
             raise self.error
         self.plans.append(request)
-        host = {"name": "web1", "from": None, "to": f"/nix/store/{'1' * 32}-nixos-system-web1-2"}
+        to = f"/nix/store/{'1' * 32}-nixos-system-web1-2"
+        host = {"name": "web1", "from": None, "to": to, "difference": None}
         return {
             "waves": [{"name": "canary", "soak": "1m", "hosts": [host]}],
             "policy": request.policy,

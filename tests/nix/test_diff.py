@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetd.model.difference import Package
 from fleetd.model.nix32 import nix32
 from fleetd.model.store_path import StorePath
-from fleetd.nix.diff import Package, diff, name_and_version
+from fleetd.nix.diff import diff, name_and_version
 from fleetd.ports import PathInfo
 
 

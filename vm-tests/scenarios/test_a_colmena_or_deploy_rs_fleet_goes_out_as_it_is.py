@@ -48,6 +48,14 @@ def test_a_fleet_of_another_tool_is_planned_and_deployed(
     planned = control.ctl("plan")
     assert planned.returncode == 0, planned.stdout + planned.stderr
     assert all(name in planned.stdout for name in NAMES)
+    # Compared with what runs there, which this control node has built itself; nothing is sent for it.
+    compared = control.ctl("diff", "web1")
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    assert "nixos-system-web1-v1 -> nixos-system-web1-v2" in compared.stdout
+    assert "paths, " in compared.stdout
+    assert "to send at most" in compared.stdout
+    # What is built now is compared in a plan too.
+    assert "to send at most" in control.ctl("plan", "--on", "web1").stdout
     assert pages(scene, hosts) == {"greeting v1"}
     done = control.ctl("deploy")
     assert done.returncode == 0, done.stdout + done.stderr + control.log()

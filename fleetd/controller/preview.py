@@ -1,0 +1,97 @@
+"""What a deploy would bring to hosts, without doing it: targets, and how they differ from what runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from fleetd.controller.commands import Document
+from fleetd.errors import FleetdError, SourceError, UsageError
+from fleetd.executor.sources import at_revision
+from fleetd.model.difference import SystemDiff
+from fleetd.model.fleet import Host, Prebuilt, ToplevelSource
+from fleetd.model.store_path import StorePath
+from fleetd.ports import Builder, Comparer, Store
+from fleetd.rollout.spec import HostPlan, RolloutSpec
+
+PLAN_TIMEOUT_S = 1800.0
+COMPARED_AT_ONCE = 4
+"""Each reads the metadata of two closures, about 1 MB each."""
+
+
+class Preview:
+    """Evaluates, compares, and for one host builds; no host is touched."""
+
+    def __init__(self, builder: Builder, store: Store, comparer: Comparer) -> None:
+        self._builder = builder
+        self._store = store
+        self._comparer = comparer
+        self._slots = asyncio.Semaphore(COMPARED_AT_ONCE)
+
+    async def targets(self, spec: RolloutSpec) -> tuple[dict[str, str], list[Document]]:
+        """Return the derivation or toplevel of each host, and the errors of those that do not evaluate, by name."""
+        found: dict[str, str] = {}
+        errors: list[Document] = []
+        locked = await self._locked(spec.flake)
+
+        async def evaluate(plan: HostPlan) -> None:
+            try:
+                found[plan.name] = await self._evaluate(plan.name, at_revision(plan.source, spec.flake, locked))
+            except FleetdError as error:
+                errors.append({"host": plan.name, "message": str(error)})
+
+        # How many at once is the builder's to bound: a rollout that evaluates shares the same memory.
+        await asyncio.gather(*(evaluate(plan) for plan in spec.hosts))
+        return found, sorted(errors, key=lambda error: str(error["host"]))
+
+    async def differences(self, current: Mapping[str, object], targets: Mapping[str, str]) -> Mapping[str, Document]:
+        """Return what would change on each host whose systems are both in the store here; the others are left out."""
+        found: dict[str, Document] = {}
+
+        async def compare(name: str) -> None:
+            old = current.get(name)
+            try:
+                async with self._slots:
+                    new = await self._comparer.built(targets[name]) if isinstance(old, str) else None
+                    if isinstance(old, str) and new is not None and await self._comparer.built(old) is not None:
+                        found[name] = difference_document(await self._comparer.compare(StorePath(old), new))
+            except FleetdError:
+                # A plan is made without it; asked for by itself, the reason is told.
+                return
+
+        await asyncio.gather(*(compare(name) for name in targets))
+        return found
+
+    async def difference(self, host: Host, current: object, spec: RolloutSpec) -> Document:
+        """Build what one host would get, and compare it with what runs there. Raises FleetdError."""
+        if not isinstance(current, str):
+            raise UsageError(f"{host.name}: it is not known what runs there, so nothing can be compared with it")
+        if await self._comparer.built(current) is None:
+            raise UsageError(f"{host.name}: {current} runs there and is not in the control node's store")
+        source = at_revision(spec.hosts[0].source, spec.flake, await self._locked(spec.flake))
+        target = await self._evaluate(host.name, source)
+        new = await self._builder.build(target, f"diff/{host.name}", timeout_s=PLAN_TIMEOUT_S)
+        await self._store.check_toplevel(new, host)
+        different = difference_document(await self._comparer.compare(StorePath(current), new))
+        return {"host": host.name, "from": current, "to": new, "difference": different}
+
+    async def _evaluate(self, name: str, source: ToplevelSource) -> str:
+        if isinstance(source, Prebuilt):
+            return source.toplevel
+        return await self._builder.evaluate(name, source, timeout_s=PLAN_TIMEOUT_S)
+
+    async def _locked(self, flake: str | None) -> str | None:
+        """Return what a reference is now, so that what was evaluated before is not again; None where it has no name."""
+        if flake is None:
+            return None
+        try:
+            return await self._builder.lock(flake, timeout_s=PLAN_TIMEOUT_S)
+        except SourceError:
+            # A tree with changes can be looked at, though not rolled out; anything else the evaluation tells.
+            return None
+
+
+def difference_document(found: SystemDiff) -> Document:
+    """Return a difference as the API shows it."""
+    return asdict(found)
