@@ -200,7 +200,11 @@ def test_promote_ends_the_soak_and_nothing_else() -> None:
 
 
 def test_promote_does_not_pass_a_wave_that_turned_sick() -> None:
-    built = soaking()
+    built = Built()
+    built.rollout("r-1", "h1", "h2", "h3", waves=(Wave("canary", ("h1", "h2"), 60.0), Wave("rest", ("h3",))))
+    for host in ("h1", "h2"):
+        built.bring("r-1", host, "committed")
+    built.apply(e.SoakStarted(built.now, "r-1", 0))
     say(built, PromoteRollout("r-1", **BY))
     built.apply(e.HostUnhealthy(built.now, "r-1", "h1", "web: 500"))
     assert [type(event).__name__ for event in decide(built).events] == ["RolloutFailing"]
