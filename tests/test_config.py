@@ -150,3 +150,10 @@ def test_every_mistake_of_a_file_is_told_at_once(place: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read(place, '[ssh]\nidentity = 3\norder_timeout = "x"\n[log]\nfromat = "json"\n')
     assert len(str(caught.value).splitlines()) == 3
+
+
+def test_references_that_are_allowed_are_whole_and_plain(place: Path) -> None:
+    assert read(place, SSH + '[fleet]\nallow = ["path:/srv/infra"]\n').allow == ("path:/srv/infra",)
+    for wrong in ("path:/x?dir=y", "path:/x#y", "path:/x/*"):
+        with pytest.raises(ConfigError, match=r"fleet\.allow: .* without parameters"):
+            read(place, SSH + f'[fleet]\nallow = ["{wrong}"]\n')

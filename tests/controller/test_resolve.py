@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fleetd.controller.commands import RequestKey, SubmitRollout
-from fleetd.controller.resolve import deploy_of
-from fleetd.errors import SelectorError, ToplevelError, UsageError
+from fleetd.controller.resolve import check_allowed, deploy_of
+from fleetd.errors import RefusedError, SelectorError, ToplevelError, UsageError
 from fleetd.model.fleet import FileAttribute, Fleet, Installable, Prebuilt
 from fleetd.model.goal import Goal
 from fleetd.rollout.spec import RolloutSpec
@@ -122,3 +122,35 @@ def test_without_a_flake_some_things_mean_nothing() -> None:
         deploy(None, revision="a" * 40)
     with pytest.raises(UsageError, match="web1: nothing says what to deploy there"):
         deploy(None)
+
+
+ALLOWED = ("git+ssh://git@git.example.org/infra",)
+AT_COMMIT = f"{ALLOWED[0]}?rev={'a' * 40}"
+
+
+@pytest.mark.parametrize(
+    "revision", [None, "a" * 40, ALLOWED[0], f"{ALLOWED[0]}?ref=main", f"{ALLOWED[0]}?rev={'a' * 40}"]
+)
+def test_what_is_allowed_passes(revision: str | None) -> None:
+    check_allowed(revision, ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "revision",
+    [
+        f"{ALLOWED[0]}2",
+        f"{ALLOWED[0]}/../other",
+        f"{ALLOWED[0]}#x",
+        f"{ALLOWED[0]}?ref=main#x",
+        "git+ssh://git@git.example.org/INFRA",
+        "git+ssh://git.example.org/infra",
+        "path:/tmp/x",
+        "nixpkgs",
+        "a" * 39,
+        "",
+    ],
+)
+def test_what_is_not_allowed_is_refused_and_by_default_all_is(revision: str) -> None:
+    with pytest.raises(RefusedError, match=r"none of the references that fleet\.allow has: git\+ssh"):
+        check_allowed(revision, ALLOWED)
+    check_allowed(revision, ())
