@@ -49,6 +49,7 @@ class _Fleet(Strict):
     source: Literal["file", "flake", "colmena", "deploy-rs"] = "file"
     path: str | None = None
     ref: str | None = None
+    allow: list[str] = Field(default_factory=list)
     leave_out: list[Literal["keys", "profiles", "ssh-options"]] = Field(default_factory=list)
 
 
@@ -144,6 +145,7 @@ class Settings:
     flake: str | None
     hive: Path | None
     leave_out: frozenset[str]
+    allow: tuple[str, ...]
     eval_memory_mib: int | None
     listen: tuple[str, ...]
     state: Path
@@ -194,6 +196,7 @@ def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
         flake=_flake(raw.fleet.ref, base) if hive is None else None,
         hive=hive,
         leave_out=frozenset(raw.fleet.leave_out),
+        allow=tuple(raw.fleet.allow),
         eval_memory_mib=_mib(raw.evaluation.memory),
         listen=tuple(raw.server.listen),
         state=base / raw.state.directory,
@@ -218,7 +221,12 @@ def _mib(text: str) -> int | None:
 
 
 def _check_fleet(fleet: _Fleet, place: str) -> None:
-    """Raise ConfigError unless it is said where the fleet is read from."""
+    """Raise ConfigError unless it is said where the fleet is read from, and what else may be."""
+    for reference in fleet.allow:
+        if set(reference) & set("?#*"):
+            raise ConfigError(
+                f"{place}: fleet.allow: {reference!r}: write it without parameters, attribute and pattern"
+            )
     if fleet.source in OUTPUTS and fleet.ref is None:
         needed = f'{place}: fleet.ref: needed with source = "{fleet.source}": the flake whose output '
         or_file = " (or a hive that is a file, *.nix)" if fleet.source == "colmena" else ""

@@ -111,6 +111,7 @@ class Daemon:
             on_host=on_host,
             clock=self.clock,
             contact_s=settings.contact_s,
+            allowed=settings.allow,
         )
 
     def _live_roots(self) -> list[str]:

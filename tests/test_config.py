@@ -162,3 +162,10 @@ def test_a_bandwidth(place: Path, text: str, bytes_per_s: float) -> None:
 def test_no_bandwidth(place: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"push\.bandwidth: .* is no bandwidth"):
         read(place, SSH + f'[push]\nbandwidth = "{text}"\n')
+
+
+def test_references_that_are_allowed_are_whole_and_plain(place: Path) -> None:
+    assert read(place, SSH + '[fleet]\nallow = ["path:/srv/infra"]\n').allow == ("path:/srv/infra",)
+    for wrong in ("path:/x?dir=y", "path:/x#y", "path:/x/*"):
+        with pytest.raises(ConfigError, match=r"fleet\.allow: .* without parameters"):
+            read(place, SSH + f'[fleet]\nallow = ["{wrong}"]\n')

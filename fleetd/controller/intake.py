@@ -18,7 +18,7 @@ from fleetd.controller.commands import (
 from fleetd.controller.figures import figures_of
 from fleetd.controller.loop import Controller
 from fleetd.controller.preview import Preview
-from fleetd.controller.resolve import Asked, deploy_of, selected, specify
+from fleetd.controller.resolve import Asked, check_allowed, deploy_of, selected, specify
 from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError, UsageError
 from fleetd.executor.on_host import OnHost
 from fleetd.model.duration import format_duration
@@ -55,7 +55,9 @@ class Intake:
         on_host: OnHost,
         clock: Clock,
         contact_s: float,
+        allowed: Sequence[str] = (),
     ) -> None:
+        self._allowed = allowed
         self._controller = controller
         self._source = source
         self._preview = Preview(builder, store, comparer)
@@ -118,6 +120,7 @@ class Intake:
     # -- rollouts -------------------------------------------------------------------------------------------------
 
     async def _spec(self, request: SubmitRollout) -> RolloutSpec:
+        check_allowed(request.revision, self._allowed)
         fleet = await self.reload()
         spec = deploy_of(fleet, request, self._contact_s)
         for plan in spec.hosts:

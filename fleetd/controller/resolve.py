@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fleetd.controller.commands import RequestKey, SubmitRollout
-from fleetd.errors import SelectorError, UsageError
+from fleetd.errors import RefusedError, SelectorError, UsageError
 from fleetd.model.fleet import Fleet, Host, Installable, Prebuilt, ToplevelSource
 from fleetd.model.goal import Goal
 from fleetd.model.policy import Policy
@@ -56,6 +56,18 @@ def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float) -> Rollout
         key=request.key,
     )
     return specify(fleet, policy, sources, asked, contact_s)
+
+
+def check_allowed(revision: str | None, allowed: Sequence[str]) -> None:
+    """Refuse a flake reference from outside that is none of these; commits are of the configured flake, and pass.
+
+    References are compared up to their parameters (``?ref=…``), letter by letter: a pattern would let paths with ``..``
+    through. An empty list allows everything. Raises RefusedError.
+    """
+    if not allowed or revision is None or COMMIT.fullmatch(revision) is not None:
+        return
+    if "#" in revision or revision.partition("?")[0] not in allowed:
+        raise RefusedError(f"{revision!r} is none of the references that fleet.allow has: {', '.join(allowed)}")
 
 
 def selected(fleet: Fleet, on: str) -> tuple[str, ...]:

@@ -50,6 +50,12 @@ in
     ref = optional types.str ''
       The flake whose `nixosConfigurations`, `colmenaHive` or `deploy` are deployed; for colmena also a file (*.nix).
     '';
+    allow = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [ "git+ssh://git@git.example.org/infra" ];
+      description = "Flake references, without parameters, that a request may name; empty allows every one.";
+    };
     leave_out = mkOption {
       type = types.listOf (types.enum [ "keys" "profiles" "ssh-options" ]);
       default = [ ];

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -68,7 +68,7 @@ class AnyStore:
 
 
 @asynccontextmanager
-async def controlling(directory: Path) -> AsyncIterator[Intake]:
+async def controlling(directory: Path, allowed: Sequence[str] = ()) -> AsyncIterator[Intake]:
     """Run a real controller over a real journal; leaving is a restart."""
     clock, journal = SystemClock(), SqliteJournal(directory)
     controller = Controller(clock=clock, journal=journal, executor=cast(Any, IdleExecutor()))
@@ -81,6 +81,7 @@ async def controlling(directory: Path) -> AsyncIterator[Intake]:
         on_host=cast(Any, NoContact()),
         clock=clock,
         contact_s=60,
+        allowed=allowed,
     )
     await controller.start()
     with contextlib.suppress(ConfigError):

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fleetd.controller.commands import RequestKey, SubmitRollout
-from fleetd.controller.resolve import deploy_of
-from fleetd.errors import SelectorError, ToplevelError, UsageError
+from fleetd.controller.resolve import check_allowed, deploy_of
+from fleetd.errors import RefusedError, SelectorError, ToplevelError, UsageError
 from fleetd.model.fleet import FileAttribute, Fleet, Installable, Prebuilt
 from fleetd.model.goal import Goal
 from fleetd.rollout.spec import RolloutSpec
@@ -130,3 +130,35 @@ def test_a_wave_keeps_its_approval() -> None:
     asked = parse_fleet(table, file="fleet.toml", flake=FLAKE, contact_s=60)
     spec = deploy_of(asked, SubmitRollout("kim", policy="asked"), 60)
     assert [(wave.soak_s, wave.approval_s) for wave in spec.waves] == [(0, None), (60, 4 * 3600), (0, None)]
+
+
+ALLOWED = ("git+ssh://git@git.example.org/infra",)
+AT_COMMIT = f"{ALLOWED[0]}?rev={'a' * 40}"
+
+
+@pytest.mark.parametrize(
+    "revision", [None, "a" * 40, ALLOWED[0], f"{ALLOWED[0]}?ref=main", f"{ALLOWED[0]}?rev={'a' * 40}"]
+)
+def test_what_is_allowed_passes(revision: str | None) -> None:
+    check_allowed(revision, ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "revision",
+    [
+        f"{ALLOWED[0]}2",
+        f"{ALLOWED[0]}/../other",
+        f"{ALLOWED[0]}#x",
+        f"{ALLOWED[0]}?ref=main#x",
+        "git+ssh://git@git.example.org/INFRA",
+        "git+ssh://git.example.org/infra",
+        "path:/tmp/x",
+        "nixpkgs",
+        "a" * 39,
+        "",
+    ],
+)
+def test_what_is_not_allowed_is_refused_and_by_default_all_is(revision: str) -> None:
+    with pytest.raises(RefusedError, match=r"none of the references that fleet\.allow has: git\+ssh"):
+        check_allowed(revision, ALLOWED)
+    check_allowed(revision, ())
