@@ -53,6 +53,9 @@ from fleetd.sources.reader import FleetReader, TableSource
 
 LAST_EXTEND_TIMEOUT_S = 15.0
 
+NOTIFY_WAIT_S = 5.0
+"""That it is ready, or about to end, is worth a wait: systemd would end a daemon that it takes for hung."""
+
 BROKEN_FLEET = "the fleet is broken: the last good one serves, and nothing new starts until it is mended"
 
 FLEET_TIMEOUT_S = 120.0
@@ -255,12 +258,16 @@ def table_source(settings: Settings, builder: NixBuilder) -> TableSource:
     return file or FlakeFleet(flake, evaluate)
 
 
-def notify(state: str) -> None:
-    """Tell systemd, where it asked to be told (sd_notify(3))."""
+def notify(state: str, wait_s: float = NOTIFY_WAIT_S) -> None:
+    """Tell systemd, where it asked to be told (sd_notify(3)).
+
+    Its queue is full while it does not read, as in a long reload: then this waits ``wait_s`` seconds and gives up.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, suppress(OSError):
+        channel.settimeout(wait_s)
         channel.connect("\0" + address[1:] if address.startswith("@") else address)
         channel.sendall(state.encode())
 
@@ -269,7 +276,8 @@ async def _watchdog() -> None:
     """Tell systemd that the event loop turns, twice as often as it wants to hear it (sd_watchdog_enabled(3))."""
     limit_us = os.environ.get("WATCHDOG_USEC", "")
     while limit_us.isdecimal() and int(limit_us) > 0:
-        notify("WATCHDOG=1")
+        # Without waiting: a systemd that is busy must not stop the loop that keeps trials alive.
+        notify("WATCHDOG=1", wait_s=0)
         await asyncio.sleep(int(limit_us) / 1e6 / 2)
 
 

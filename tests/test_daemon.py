@@ -129,6 +129,18 @@ def test_it_tells_systemd_that_it_is_ready_alive_and_about_to_end(rig: Rig) -> N
         assert process.wait(PATIENCE_S) == 0
 
 
+def test_a_systemd_that_does_not_listen_holds_up_nothing(rig: Rig) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(rig.place / "notify"))
+        told.settimeout(PATIENCE_S)
+        process = rig.start(NOTIFY_SOCKET=str(rig.place / "notify"), WATCHDOG_USEC="1000")
+        rig.ready(process)
+        time.sleep(2)  # thousands of words for a queue of some hundred at most
+        assert rig.ctl("rollouts").returncode == 0
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+
+
 def test_a_second_daemon_is_refused_and_the_first_goes_on(rig: Rig) -> None:
     first = rig.start()
     rig.ready(first)
