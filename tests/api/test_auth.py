@@ -29,6 +29,7 @@ NEEDS = {
     ("GET", "/v1/hosts"): "read",
     ("GET", "/v1/hosts/{name}"): "read",
     ("POST", "/v1/hosts/{name}/clear"): "deploy",
+    ("POST", "/v1/hosts/{name}/diff"): "deploy",
     ("POST", "/v1/plan"): "read",
     ("POST", "/v1/rollouts"): "deploy",
     ("GET", "/v1/rollouts"): "read",

@@ -287,6 +287,9 @@ class HelperMachine(RuleBasedStateMachine):
             # It ran before the switch already, so there is nothing that could not have started.
             # What ends with an error is run once more, and the second run of "refuse-1" and "refuse-100" is a good one.
             verdict = Verdict.FAILED if how == "down" else Verdict.LIVE
+        elif self.model.current not in (self.model.record.old, self.model.record.new):  # type: ignore[union-attr]
+            # Somebody else had switched before, and a switch that refuses leaves what they chose.
+            verdict = Verdict.INTERFERED
         self.model.switch_ends(verdict, self.rig.now)
         assert self.rig.record("verdict") == verdict.value
 
@@ -499,7 +502,7 @@ class HelperMachine(RuleBasedStateMachine):
         self.adopt(*candidates, *self.half_mended(order, now))
 
     def half_mended(self, order: Order, now: int) -> list[SimHost]:
-        """A disk that is full does not keep the revert from being started, only from being written down."""
+        """A disk that is full keeps the revert from being written down, or, after a reboot, from having its units."""
 
         def started(model: SimHost) -> None:
             state = model.state
@@ -509,7 +512,14 @@ class HelperMachine(RuleBasedStateMachine):
             if model.record is not None and model.units.revert:
                 model.record.state = state
 
-        return [self.variant(started)]
+        def written(model: SimHost) -> None:
+            kept = model.units.revert
+            if order.verb is not Verb.TRIAL:
+                model._admit(order, now)
+            model._mend()
+            model.units.revert = kept
+
+        return [self.variant(started), self.variant(written)]
 
     # -- the world ----------------------------------------------------------------------------------------------
 
@@ -559,6 +569,8 @@ class HelperMachine(RuleBasedStateMachine):
 
 HelperMachine.TestCase.settings = settings(
     max_examples=int(os.environ.get("FLEETD_SEQUENCES", "200")),
+    # The same sequences each time, so that a change is judged by itself; a number of your own explores others.
+    derandomize="FLEETD_SEQUENCES" not in os.environ,
     stateful_step_count=14,
     deadline=None,
     suppress_health_check=list(HealthCheck),
