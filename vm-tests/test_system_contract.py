@@ -34,6 +34,14 @@ def test_a_healthy_switch_ends_with_0_and_leaves_nothing_owed(rig: Rig) -> None:
     assert (rig.current, rig.booted, rig.page(), rig.lists()) == (new, rig.old, "greeting v2", {})
 
 
+def test_a_stop_that_is_not_heard_is_passed_over(rig: Rig) -> None:
+    new = rig.install(rig.good("v2").with_fault("stop-unheard"))
+    began = rig.unit("web.service", "InvocationID")
+    done = rig.switch(new)
+    assert (done.returncode, rig.current, rig.lists()) == (0, new, {}), done.stderr
+    assert (rig.page(), rig.unit("web.service", "InvocationID")) == ("greeting v1", began)
+
+
 def test_an_unknown_action_is_a_usage_error(rig: Rig) -> None:
     done = rig.switch(rig.old, "restart")
     assert done.returncode == 1

@@ -81,6 +81,8 @@ def _reason(status: HostStatus) -> str:
         parts.append(f"failed units: {', '.join(status.failed_units[:8])}")
     if status.down_units:
         parts.append(f"units down: {', '.join(status.down_units[:8])}")
+    if status.behind_units:
+        parts.append(f"units that still run what was before: {', '.join(status.behind_units[:8])}")
     if not parts and status.verdict not in (Verdict.NONE, Verdict.LIVE):
         parts.append(f"the switch ended {status.verdict.value} (exit {status.exit_code or 'unknown'})")
     return "; ".join(parts)

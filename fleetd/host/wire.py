@@ -170,6 +170,7 @@ def status_of(reply: Reply) -> HostStatus:
             exit_code=field.get("exit", ""),
             failed_units=tuple(field.get("failed", "").split()),
             down_units=tuple(field.get("down", "").split()),
+            behind_units=tuple(field.get("behind", "").split()),
             route_ok=field.get("route_ok", "yes") == "yes",
             by=field.get("by", ""),
             message=free_text(field.get("reason", "")),

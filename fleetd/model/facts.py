@@ -89,7 +89,8 @@ class HostFacts:
 class HostStatus:
     """How the newest activation on the host stands; the answer to ``status`` and to every order.
 
-    ``by`` says what ended it (order, guard, reboot, console), ``message`` and ``log`` are for people.
+    ``behind_units`` still run what was started before a switch that had to end it. ``by`` says what ended the
+    activation (order, guard, reboot, console), ``message`` and ``log`` are for people.
     """
 
     fence: Fence
@@ -103,6 +104,7 @@ class HostStatus:
     exit_code: str
     failed_units: tuple[str, ...]
     down_units: tuple[str, ...]
+    behind_units: tuple[str, ...]
     route_ok: bool
     by: str
     message: str

@@ -148,7 +148,9 @@ class Probes:
 
 
 async def _units(status: HostStatus) -> Answer:
-    bad = [*(f"{unit} failed" for unit in status.failed_units), *(f"{unit} is down" for unit in status.down_units)]
+    bad = [f"{unit} failed" for unit in status.failed_units]
+    bad += [f"{unit} is down" for unit in status.down_units]
+    bad += [f"{unit} still runs what was before the switch" for unit in status.behind_units]
     return (FAIL, ", ".join(bad)) if bad else (PASS, "")
 
 

@@ -40,6 +40,7 @@ printf '%s\n' "systemctl $*" >>"$C/log"
 words=()
 for word; do case $word in --no-block | -q) ;; *) words+=("$word") ;; esac; done
 set -- "${words[@]}"
+INVOCATIONS
 case $1 in
 start)
   kind=${2#fleetd-}
@@ -47,15 +48,23 @@ start)
   fleetd-*) ;;
   *)
     [ ! -e "$C/refuse-other" ] || exit 1
-    grep -qx "$2" "$C/active" || echo "$2" >>"$C/active"
+    grep -qx "$2" "$C/active" && exit 0
+    echo "$2" >>"$C/active"
+    begin "$2"
     exit 0 ;;
   esac
   [ ! -e "$C/refuse-${kind%%-*}" ] || exit 1
   [ -e "$C/../run/systemd/system/$2" ] || exit 5
   : >"$C/units/$2" ;;
-stop) rm -f "$C/units/$2" ;;
+restart) grep -qx "$2" "$C/active" || echo "$2" >>"$C/active"; begin "$2" ;;
+stop) rm -f "$C/units/$2"; sed -i "/^$2\$/d" "$C/active" ;;
+show)
+  case $* in
+  *TriggeredBy*) cat "$C/triggers-${*: -1}" 2>/dev/null ;;
+  *) for u; do [[ $u != *.service ]] || printf 'Id=%s\nInvocationID=%s\n\n' "$u" "$(invocation "$u")"; done ;;
+  esac ;;
 kill) rm -f "$C/units/${*: -1}" ;;
-is-active) if [ -e "$C/units/$2" ]; then echo active; else echo inactive; exit 3; fi ;;
+is-active) if [ -e "$C/units/$2" ] || grep -qx "$2" "$C/active"; then echo active; else echo inactive; exit 3; fi ;;
 is-system-running) cat "$C/is-system-running" ;;
 list-units) case $* in *--state=failed*) cat "$C/failed" ;; *) cat "$C/active" ;; esac ;;
 list-jobs | cancel) ;;
@@ -106,7 +115,18 @@ SWITCH = (
     + r"""
 me=$(readlink -f "${0%/*}/..")
 printf '%s\n' "stc ${me##*-} $1" >>"$C/log"
-runs() { ln -sfn "$1" "$C/../run/current-system"; }
+runs() { before=$(readlink "$C/../run/current-system"); ln -sfn "$1" "$C/../run/current-system"; }
+INVOCATIONS
+# What the real one does about units: those that differ end, and those that the new system has begin.
+settle() {
+  : >"$C/failed"
+  printf 'sshd.service\nweb.service\n' >"$C/active"
+  for file in "$me"/etc/systemd/system/*; do
+    unit=${file##*/}
+    grep -qx "$unit" "$C/active" || echo "$unit" >>"$C/active"
+    cmp -s "$file" "$before/etc/systemd/system/$unit" || begin "$unit"
+  done
+}
 lists=$C/../run/nixos
 case $1 in
 test)
@@ -118,10 +138,11 @@ test)
   broken) runs "$me"; rm -f "$lists"/*-list; echo bad.service >>"$C/failed"; exit 4 ;;
   lame) runs "$me"; rm -f "$lists"/*-list; sed -i '/web.service/d' "$C/active"; exit 0 ;;
   warn) runs "$me"; rm -f "$lists"/*-list; exit 4 ;;
+  deaf) runs "$me"; rm -f "$lists"/*-list; exit 0 ;; # systemd heard none of it, and nobody noticed
   die) runs "$me"; die ;;
   die-early) die ;;
   foreign) runs "$C/../nix/store/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-nixos-system-web1-x" ;;
-  *) runs "$me"; rm -f "$lists"/*-list; : >"$C/failed"; printf 'sshd.service\nweb.service\n' >"$C/active" ;;
+  *) runs "$me"; rm -f "$lists"/*-list; settle ;;
   esac ;;
 boot)
   next loader
@@ -164,6 +185,12 @@ esac
 
 IP = r"""#!/usr/bin/env bash
 cat CONTROL/route
+"""
+
+# Each start of a unit has a number of its own.
+INVOCATIONS = r"""
+invocation() { cat "$C/invocation-$1" 2>/dev/null || echo 1; }
+begin() { echo $(($(invocation "$1") + 1)) >"$C/invocation-$1"; }
 """
 
 STUBS = {
@@ -277,6 +304,19 @@ class Rig:
         """Write the boot loader's file."""
         text = f"DEFAULT d\nLABEL d\nAPPEND init={system}/init quiet\n"
         (self.root / "boot/extlinux/extlinux.conf").write_text(text)
+
+    def declare(self, system: str, unit: str, text: str) -> None:
+        """Let a system say something else of a unit, or have one more."""
+        Path(f"{self.root}{toplevel(system)}/etc/systemd/system/{unit}").write_text(text)
+
+    def invocation(self, unit: str) -> int:
+        """How often a unit has begun."""
+        place = self.control / f"invocation-{unit}"
+        return int(place.read_text()) if place.exists() else 1
+
+    def active(self) -> list[str]:
+        """Services that run."""
+        return (self.control / "active").read_text().split()
 
     def reboot(self) -> None:
         """Lose power and start what the boot loader says."""
@@ -407,7 +447,7 @@ class Rig:
         return str((self.root / link).resolve()).removeprefix(str(self.root))
 
     def _program(self, place: Path, text: str) -> None:
-        place.write_text(text.replace("CONTROL", str(self.control)))
+        place.write_text(text.replace("INVOCATIONS", INVOCATIONS).replace("CONTROL", str(self.control)))
         place.chmod(place.stat().st_mode | stat.S_IXUSR)
 
     def _make(self, system: str) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.host import laws
+from tests.host import laws, laws_of_units
 from tests.host.rig import HELPER, Rig
 from tests.host.test_helper_against_the_model import place
 
-LAWS = {law.__name__: law for law in laws.LAWS}
+LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_of_units.LAWS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +176,29 @@ MUTANTS = (
         "  put",
     ),
     Mutant("the_last_resort_is_used_once", '[ ! -e "$S/$1/rebooted" ] || return 0', ":"),
+    Mutant("a_unit_that_the_switch_passed_over_is_told", '[ -n "$NEW_FAILED$BEHIND" ]', '[ -n "$NEW_FAILED" ]'),
+    Mutant("what_nixos_leaves_alone_is_not_behind", '&& flag "$REPLY" X-RestartIfChanged yes', ""),
+    Mutant("what_is_only_told_differently_is_not_behind", '*" ${line%%=*} "*) ;;', "nothing) ;;"),
+    Mutant("no_unit_keeps_what_the_new_system_started", '<<<"$STARTED"', "</dev/null"),
+    Mutant("no_unit_of_the_new_system_alone_is_left", '    flag "$from" X-StopOnRemoval yes\n', "    false\n"),
+    Mutant(
+        "a_unit_that_runs_since_before_the_trial_is_as_it_was",
+        '[ "${ACTIVE_NOW[$unit]}" = "${before[$unit]:-}" ] || STARTED',
+        "STARTED",
+    ),
+    Mutant("a_later_revert_remembers_what_the_first_found", '  if [ -e "$RUN/$1.started" ]; then', "  if false; then"),
+    Mutant("against_an_empty_baseline_nothing_is_tried", "look_at_units || fail no-guard", "look_at_units || true"),
+    Mutant("a_silent_systemd_is_not_well", "look_at_units || { DOWN=init.scope; return; }", "look_at_units || return"),
+    Mutant(
+        "a_service_that_waits_for_its_socket_is_not_down",
+        '    waits_to_be_started "$unit" || DOWN=',
+        "    DOWN=",
+    ),
+    Mutant(
+        "a_service_whose_socket_is_gone_is_down",
+        '    [ "$REPLY" != active ] || return 0\n  done\n',
+        "    return 0\n  done\n",
+    ),
 )
 
 

@@ -136,6 +136,7 @@ class SimMachine:
             exit_code="",
             failed_units=(),
             down_units=(),
+            behind_units=(),
             route_ok=True,
             by=record.by if record else "",
             message="",

@@ -137,6 +137,26 @@ def test_a_revert_killed_twice_ends_with_its_third_run(rig: Rig, deputy: Deputy)
     rig.until(lambda: rig.page() == "greeting v1")
 
 
+def test_no_unit_keeps_what_the_new_system_started(rig: Rig, deputy: Deputy) -> None:
+    """The old system's program ends with 0, and systemd did not hear what it was to stop: that is not back yet."""
+    boots_with(rig, lambda host: systems.good(host.name, host.wiring.gateway, "v1").with_fault("stop-unheard"))
+    old = rig.current
+    deputy.trial(rig.install(rig.good("v2")), times=TIMES)
+    assert rig.page() == "greeting v2"
+    assert deputy.revert().state is S.REVERTED
+    assert rig.current == old
+    rig.until(lambda: rig.page() == "greeting v1")
+
+
+def test_who_does_not_compare_invocations_calls_that_host_back(rig: Rig) -> None:
+    """The protection taken out: it says reverted, and what answers is the new system."""
+    boots_with(rig, lambda host: systems.good(host.name, host.wiring.gateway, "v1").with_fault("stop-unheard"))
+    with Deputy(rig.host, helper=planted('<<<"$STARTED"', "</dev/null")) as credulous:
+        credulous.trial(rig.install(rig.good("v2")), times=TIMES)
+        assert credulous.revert().state is S.REVERTED
+        assert rig.page() == "greeting v2"
+
+
 def test_a_hung_unit_that_both_systems_have_does_not_hang_the_way_back(rig: Rig, deputy: Deputy) -> None:
     oneshot = "[Unit]\n[Service]\nType=oneshot\nRemainAfterExit=yes\nTimeoutStartSec=infinity\nExecStart={}\n"
 

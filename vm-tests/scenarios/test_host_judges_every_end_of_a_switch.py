@@ -51,6 +51,33 @@ def ends(rig: Rig, deputy: Deputy, system: systems.System) -> HostStatus:
     return status
 
 
+def test_a_unit_that_the_switch_passed_over_is_no_success(rig: Rig, deputy: Deputy) -> None:
+    """It ended with 0, nothing failed, the links are right, and the web server is still the old one."""
+    status = ends(rig, deputy, rig.good("v2").with_fault("stop-unheard"))
+    assert (status.state, status.verdict, status.behind_units) == (S.TRIAL, Verdict.FAILED, ("web.service",))
+
+
+def test_a_service_that_waits_for_its_socket_is_not_down(rig: Rig, deputy: Deputy) -> None:
+    """The switch stops it, starts its socket, and nobody has called yet."""
+    program = "import socket, time; socket.socket(fileno=3).accept(); time.sleep({})"
+    echo = f"[Unit]\n[Service]\nExecStart=/usr/bin/python3 -c '{program}'\n"
+    socket = "[Unit]\n[Socket]\nListenStream=127.0.0.1:9009\n"
+
+    def with_echo(greeting: str, life_s: int) -> systems.System:
+        return rig.good(greeting).with_unit("echo", echo.format(life_s), wanted=False).with_unit("echo.socket", socket)
+
+    first = rig.install(with_echo("v1", 1000))
+    deputy.trial(first)
+    deputy.commit()
+    rig.until(
+        lambda: rig.shell("bash -c 'exec 3<>/dev/tcp/127.0.0.1/9009'; systemctl is-active echo || true") == "active"
+    )
+    status = deputy.trial(rig.install(with_echo("v2", 2000)))
+    assert (rig.is_active("echo.service"), rig.is_active("echo.socket")) == (False, True)
+    assert (status.verdict, status.down_units) == (Verdict.LIVE, ())
+    deputy.revert()
+
+
 # -- what ends by itself ----------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ FAULTS = frozenset(
         "pre-switch-check",
         "settle",
         "stderr-breaks",
+        "stop-unheard",
         "user-activation",
         *(f"pause-{point}" for point in POINTS),
         *(f"die-{point}" for point in POINTS),

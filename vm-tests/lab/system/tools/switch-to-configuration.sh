@@ -71,6 +71,7 @@ report_dry() {
 stop_units() {
   [ ${#stop[@]} -gt 0 ] || return 0
   list "stopping the following units:" "${!stop[@]}"
+  if fault stop-unheard; then return; fi
   alone systemctl stop -- "${!stop[@]}" || true
 }
 
