@@ -217,13 +217,34 @@ async def test_a_host_that_falls_silent_in_the_middle_is_given_up_and_served_lat
 
 
 @pytest.mark.asyncio
-async def test_a_full_disk_is_told_and_the_push_goes_on_later(rig: Rig) -> None:
+async def test_what_does_not_fit_is_refused_and_goes_out_once_there_is_room(rig: Rig) -> None:
     small = closure(rig)
     whole = rig.control.register("whole", text_file("whole"), sorted([small, rig.control.register("large", large)]))
     rig.lab_host.fill_disk(leave_bytes=100_000_000)
     async with rig.pusher() as (_hosts, push):
-        with pytest.raises(PushError, match="web5: its disk is full") as caught:
+        with pytest.raises(PushError, match=r"web5: \d+ paths of \d+ bytes are missing there, .* bytes free") as caught:
             await push(whole)
+        assert caught.value.code == "disk-full"
+        assert not rig.is_valid(small)
+        rig.lab_host.unfill()
+        await push(whole)
+    rig.on_host("nix-store", "--verify-path", whole)
+
+
+@pytest.mark.asyncio
+async def test_a_disk_that_fills_up_in_the_middle_is_told_and_the_push_goes_on_later(rig: Rig) -> None:
+    small = closure(rig)
+    whole = rig.control.register("whole", text_file("whole"), sorted([small, rig.control.register("large", large)]))
+    async with rig.pusher() as (_hosts, push):
+        filled: list[int] = []
+
+        def fills(sent: int, _total: int) -> None:
+            if sent > 0 and not filled:
+                filled.append(sent)
+                rig.lab_host.fill_disk(leave_bytes=100_000_000)
+
+        with pytest.raises(PushError, match="web5: its disk is full") as caught:
+            await push(whole, fills)
         assert caught.value.code == "disk-full"
         assert not rig.is_valid(whole)
         rig.lab_host.unfill()

@@ -22,6 +22,7 @@ from fleetd.push.transfer import Progress, PushSettings, Transfer
 
 ROOT_SCRIPT = """
 set -eu
+stat -f -c '%T %S %a %d' /nix/store || echo unknown
 read -r go || exit 0
 place=$1
 if mkdir -p "$place" 2>/dev/null && [ -w "$place" ]; then
@@ -35,8 +36,9 @@ sync "$place"
 """
 """Makes a root (directory, path, name) once it is told to, synced, so that it outlives a power cut.
 
-As the deploy user: one that is not root keeps its roots in its home, which needs no privilege. The trial roots both
-systems as root. Its words come as arguments, never as text: there is nothing to quote.
+Says first what the store's file system is and has free, which costs no round trip of its own. Runs as the deploy user:
+one that is not root keeps its roots in its home, which needs no privilege. The trial roots both systems as root. Its
+words come as arguments, never as text: there is nothing to quote.
 """
 
 TIDY_SCRIPT = """
@@ -46,6 +48,12 @@ for link in "$place"/*-next; do
   rm -f "$link"
 done"""
 """After it: removes the roots of copies whose name is neither the one just made nor among the words that follow it."""
+
+
+COMPRESSING = ("btrfs", "zfs", "bcachefs")
+"""File systems that may take more than they have free, as ``stat -f`` names them: of them nobody knows what fits."""
+
+ROOM_LINE_BYTES = 200
 
 
 class Copy:
@@ -92,6 +100,7 @@ class Copy:
                 missing = await asked.missing(closure, substitute=substitute)
                 total = sum(info.nar_size for info in missing)
                 progress(0, total)
+                self._check_room(await self._room(await rooting) if missing else "", len(missing), total)
                 if beside is not None and missing and (compress or total >= self._settings.striped_bytes):
                     await self._send_beside(await beside, missing, progress)
                 elif missing:
@@ -144,6 +153,36 @@ class Copy:
         """Whether a round trip is long. To open a channel takes two, and a while to start a command."""
         known_s = self._link.round_trip_s()
         return (opened_s / 2 if known_s is None else known_s) >= self._settings.far_s
+
+    async def _room(self, channel: ByteChannel) -> str:
+        """Return the line that the host says of its store; it is short, and on its way since the copy began."""
+        said = b""
+        try:
+            async with asyncio.timeout(self._settings.root_timeout_s):
+                while (
+                    b"\n" not in said and len(said) < ROOM_LINE_BYTES and (piece := await channel.read(ROOM_LINE_BYTES))
+                ):
+                    said += piece
+        except TimeoutError as error:
+            raise PushError("stalled", f"{self._host}: it does not say how much room its store has") from error
+        return said.split(b"\n")[0].decode("ascii", "replace")
+
+    def _check_room(self, said: str, paths: int, total: int) -> None:
+        """See that what is missing fits, before any of it fills a disk that the host works with.
+
+        What the host cannot say is no reason to refuse it. Raises PushError.
+        """
+        words = said.split()
+        if len(words) != 4 or words[0] in COMPRESSING or not all(word.isdecimal() for word in words[1:]):
+            return
+        block, blocks, inodes = (int(word) for word in words[1:])
+        if total > block * blocks:
+            text = f"{paths} paths of {total} bytes are missing there, and /nix/store has {block * blocks} bytes free"
+            raise PushError("disk-full", f"{self._host}: {text}")
+        # A file system without a table of inodes says 0.
+        if 0 < inodes < paths:
+            text = f"{paths} paths are missing there, and /nix/store has {inodes} inodes free"
+            raise PushError("disk-full", f"{self._host}: {text}")
 
     # -- steps ----------------------------------------------------------------------------------------------------
 

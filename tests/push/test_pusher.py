@@ -121,6 +121,33 @@ async def test_a_server_that_lies_or_ends(said: Said, stderr: str, status: int |
 
 
 @pytest.mark.parametrize(
+    ("room", "words"),
+    [
+        ("ext2/ext3 4096 0 9999", "2 paths of 2000 bytes .* has 0 bytes free"),
+        ("xfs 1 1999 9999", "has 1999 bytes free"),
+        ("xfs 1 2000 1", "has 1 inodes free"),
+        ("xfs 1 2000 2", ""),
+        ("xfs 1 2000 0", ""),
+        ("btrfs 1 0 0", ""),
+        ("unknown", ""),
+        ("xfs 1 -5 x", ""),
+    ],
+)
+@pytest.mark.asyncio
+async def test_what_does_not_fit_is_refused_before_a_byte_is_sent(room: str, words: str) -> None:
+    server = SaidChannel(HONEST, hangs=True)
+    rooting = SaidChannel(f"{room}\n".encode(), status=0)
+    if not words:
+        assert await push(server, rooting) == PushReport(2, 2000)
+        return
+    with pytest.raises(PushError, match=words) as caught:
+        await push(server, rooting)
+    assert (caught.value.code, server.written.count(CONTENT)) == ("disk-full", 0)
+    assert server.closed
+    assert rooting.closed
+
+
+@pytest.mark.parametrize(
     "said",
     [b"", GREETING, GREETING + NONE, GREETING + NONE + ACK, BOTH_TAKEN],
     ids=["silent", "greeted", "answered", "took one", "took both"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import secrets
 from collections.abc import Callable, Iterator
@@ -19,8 +20,18 @@ from tests.push.channel import FakeHosts, SubprocessChannel
 STRIPE = 1000
 
 
+OURS = f"{os.getpid():08x}"
+
+
+@pytest.fixture(autouse=True)
+def named_for_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other runs on this machine have places of their own, which come and go."""
+    real = secrets.token_hex
+    monkeypatch.setattr("fleetd.push.stripes.secrets.token_hex", lambda size: OURS + real(size)[len(OURS) :])
+
+
 def left_behind() -> set[str]:
-    return {place.name for place in Path("/tmp").glob("fleetd-" + "[0-9a-f]" * 32)}
+    return {place.name for place in Path("/tmp").glob(f"fleetd-{OURS}" + "[0-9a-f]" * 24)}
 
 
 async def echo(data: bytes, pieces: int) -> bytes:
