@@ -14,7 +14,7 @@ from lab.seed import seed_with
 from lab.system.rig import Rig
 
 from fleetd.model.facts import HelperState as S
-from fleetd.model.facts import HostStatus
+from fleetd.model.facts import HostStatus, Verdict
 from fleetd.model.order import OrderTimes, Verb
 
 pytest_plugins = ["lab.system.fixtures"]
@@ -89,6 +89,25 @@ def test_a_storm_does_not_move_the_deadline(rig: Rig, deputy: Deputy, storm: str
     deputy.until(S.REVERTED, S.STRANDED)
     rig.shell("systemctl stop storm 2>/dev/null || true")
     assert is_back(rig, deputy).by == "guard"
+
+
+def test_a_trial_in_a_storm_is_told_as_it_is(rig: Rig, deputy: Deputy) -> None:
+    """systemd re-executes itself all through switch and commit: whatever comes of it, the host says just that."""
+    new = rig.install(rig.good("v2"))
+    rig.shell("systemd-run -q --unit=storm sh -c 'for i in $(seq 200); do systemctl daemon-reexec; sleep 0.7; done'")
+    status = deputy.trial(new, times=replace(TIMES, contact_timeout_s=30))
+    if status.state is S.TRIAL and status.verdict in (Verdict.LIVE, Verdict.LIVE_WARNING):
+        rig.until(lambda: rig.page() == "greeting v2")
+        status = deputy.commit()
+    elif status.state is S.TRIAL:
+        status = deputy.revert()
+    rig.shell("systemctl stop storm 2>/dev/null || true")
+    facts = deputy.facts()
+    assert status.state in (S.COMMITTED, S.REVERTED), status.message
+    ends_on = new if status.state is S.COMMITTED else rig.old
+    assert (facts.current, facts.profile, facts.boot_default) == (ends_on, ends_on, ends_on)
+    rig.until(lambda: rig.page() == ("greeting v2" if ends_on == new else "greeting v1"))
+    assert not rig.lists()
 
 
 @pytest.mark.parametrize(
