@@ -8,6 +8,9 @@ SAID_CHARACTERS = 800
 NOT_FOUND_STATUS = 127
 """A shell's exit status when there is no such program."""
 
+SIGNAL_STATUS = 128
+"""A shell adds it to the number of the signal that killed a program: SIGKILL of a host without memory is 137."""
+
 MEANINGS = (
     # SQLite says "database or disk is full".
     (("No space left on device", "disk is full", "Disk quota exceeded"), "disk-full", "its disk is full"),
@@ -30,6 +33,8 @@ MEANINGS = (
     ),
     # A reference that was there when we asked: it was collected between; asking again sends it again.
     (("is not valid",), "lost", "a path vanished there during the copy"),
+    # A host that goes down ends its sessions before its network, so the link is still there to say it.
+    (("interrupted by the user",), "lost", "its Nix was told to end, as when the host goes down"),
 )
 """Words on stderr, the code of the error, and what they mean; the first line that fits holds."""
 
@@ -49,6 +54,8 @@ def refusal(host: str, stderr: str, status: int | None) -> PushError:
         return PushError("lost", f"{host}: the link was lost during the copy{tail}")
     if status == NOT_FOUND_STATUS:
         return PushError("no-nix", f"{host}: there is no nix-store on its PATH{tail}")
+    if status > SIGNAL_STATUS:
+        return PushError("lost", f"{host}: the Nix server was killed (signal {status - SIGNAL_STATUS}){tail}")
     if not said:
         return PushError("lost", f"{host}: the Nix server ended without a word (exit {status})")
     return PushError("rejected", f"{host}: its Nix ended the copy (exit {status}){tail}")

@@ -71,6 +71,9 @@ class SubprocessChannel:
             self._child.kill()
             self._check()
 
+    def terminate(self) -> None:
+        self._child.terminate()
+
     def write_eof(self) -> None:
         assert self._child.stdin is not None
         self._child.stdin.close()

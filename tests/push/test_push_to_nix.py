@@ -282,6 +282,32 @@ async def test_what_is_corrupt_here_never_becomes_valid_there(rig: Rig, damage: 
 
 
 @pytest.mark.asyncio
+async def test_a_server_that_is_told_to_end_was_lost_and_refused_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that reboots does that to it, and the copy is worth another try."""
+
+    def large(path: Path) -> None:
+        path.write_bytes(os.urandom(20_000_000))
+
+    toplevel = rig.control.register("large", large)
+    ended: list[SubprocessChannel] = []
+    plain = SubprocessChannel.write
+
+    def ending(channel: SubprocessChannel, data: bytes) -> None:
+        plain(channel, data)
+        if channel.written_bytes > 5_000_000 and not ended:
+            ended.append(channel)
+            channel.terminate()
+
+    monkeypatch.setattr(SubprocessChannel, "write", ending)
+    with pytest.raises(PushError) as refused:
+        await rig.push(toplevel)
+    assert refused.value.code == "lost", refused.value
+    assert (await rig.push(toplevel)).paths == 1
+
+
+@pytest.mark.asyncio
 async def test_a_wrong_reference_is_told_by_nix(rig: Rig) -> None:
     """A server that finds a reference invalid ends; its words are in the error, and asking again is worth it."""
     toplevel = closure(rig.control)
