@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -18,6 +19,7 @@ from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.nix.cache import BinaryCache
 from fleetd.nix.nar import dump
+from fleetd.nix.process import nix
 from fleetd.nix.store import NixStore
 from fleetd.ports import ByteChannel, PathInfo, PushReport
 from fleetd.push.archives import SharedArchives
@@ -536,3 +538,25 @@ async def test_a_cache_that_fails_costs_its_advantage_only(rig: Rig) -> None:
         report = await rig.pusher.push(host, toplevel, root=ROOT, progress=lambda *_: None, timeout_s=50)
     assert report.paths == 5
     assert "cannot be copied to the binary cache file:///proc/no/such/cache" in logs[0]["error"]
+
+
+@pytest.mark.asyncio
+async def test_a_cache_that_failed_is_not_asked_for_every_host(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each host has a closure of its own, and each waits for the one before: minutes each are hours for all."""
+    cache = BinaryCache("file:///proc/no/such/cache", rig.control.env)
+    asked: list[str] = []
+
+    async def counted(argv: list[str], *words: Any, **named: Any) -> bytes:
+        asked.append(argv[-1])
+        return await nix(argv, *words, **named)
+
+    monkeypatch.setattr("fleetd.nix.cache.nix", counted)
+    toplevels = [closure(rig.control, f"nixos-system-web{number}-1") for number in range(3)]
+    said = await asyncio.gather(*map(cache.publish, toplevels), return_exceptions=True)
+    assert [type(error) for error in said] == [PushError] * 3
+    assert asked == toplevels[:1]
+    assert "is left alone" in str(said[1])
+    monkeypatch.setattr("fleetd.nix.cache.REST_S", -1.0)
+    cache = BinaryCache("file:///proc/no/such/cache", rig.control.env)
+    await asyncio.gather(*map(cache.publish, toplevels), return_exceptions=True)
+    assert asked == [toplevels[0], *toplevels], "after its rest it is asked again"
