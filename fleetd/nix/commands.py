@@ -58,7 +58,7 @@ def eval_jobs(flake: str, attributes: Sequence[str], workers: int, worker_mib: i
     Flake and attributes are part of an expression: the caller has seen that nothing in them means more than a name.
     Pure like ``nix eval`` of a flake: an expression would not be by itself.
     """
-    wanted = " ".join(f'"{attribute}" = flake.{attribute};' for attribute in attributes)
+    wanted = " ".join(f'"{attribute}" = flake.{_quoted(attribute)};' for attribute in attributes)
     expression = f'let flake = builtins.getFlake "{flake}"; in {{ {wanted} }}'
     options = {
         "extra-experimental-features": "nix-command flakes",
@@ -69,6 +69,11 @@ def eval_jobs(flake: str, attributes: Sequence[str], workers: int, worker_mib: i
     words = [word for name, value in options.items() for word in ("--option", name, value)]
     limits = ["--workers", str(workers), "--max-memory-size", str(worker_mib)]
     return ["nix-eval-jobs", *words, *limits, "--expr", expression]
+
+
+def _quoted(attribute: str) -> str:
+    """Return an attribute path that means itself: 10gw and with are names of hosts, and no names of the language."""
+    return ".".join(f'"{part}"' for part in attribute.split("."))
 
 
 def build(derivation: str, root: str) -> list[str]:

@@ -1,8 +1,8 @@
 """A stand-in for nix-eval-jobs, which is not to be had here: its words and lines as its README and source have them.
 
-It takes the same options and the same kind of expression, and evaluates with the real Nix, one attribute after the
-other. ``$STAND_IN_LOG`` gets a line for each run; ``$STAND_IN_FAULT`` makes it end early (``dies``), say nothing of the
-last attribute (``silent``), or never end (``hangs``).
+It takes the same options and the same kind of expression, which Nix itself must take for one; the attributes are then
+evaluated with the real Nix, one after the other. ``$STAND_IN_LOG`` gets a line for each run; ``$STAND_IN_FAULT`` makes
+it end early (``dies``), say nothing of the last attribute (``silent``), or never end (``hangs``).
 """
 
 from __future__ import annotations
@@ -38,6 +38,12 @@ def main() -> int:
     names = re.findall(r'"([^"]+)" = flake\.', expression)
     with Path(os.environ["STAND_IN_LOG"]).open("a") as log:
         log.write(json.dumps(words) + "\n")
+    # Only parsed, and its variables bound: a name in it that is none ends the real one before the first attribute too.
+    check = ["nix-instantiate", "--parse", "--expr", expression]
+    parsed = subprocess.run(check, capture_output=True, text=True, check=False)
+    if parsed.returncode != 0:
+        sys.stderr.write(parsed.stderr)
+        return 1
     fault = os.environ.get("STAND_IN_FAULT", "")
     if fault == "hangs":
         time.sleep(600)

@@ -28,7 +28,7 @@ FLAKE = """
   outputs = _: {
     hosts = builtins.mapAttrs (name: _: derivation {
       name = "nixos-system-${name}-1"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "echo > $out" ];
-    }) { web1 = 1; web2 = 2; web3 = 3; };
+    }) { web1 = 1; web2 = 2; web3 = 3; "10gw" = 4; "with" = 5; };
     bad.web4 = throw "web4 has no disk";
   };
 }
@@ -242,6 +242,25 @@ async def test_who_gets_no_answer_from_a_run_is_evaluated_alone(rig: Rig, fault:
     found = await rig.evaluate(rig.builder(jobs=True, fault=fault), "web1", "web2", "web3")
     assert [str(path).partition("-")[2] for path in found] == [f"nixos-system-web{n}-1.drv" for n in (1, 2, 3)]
     assert len(rig.runs()) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_host_whose_name_is_no_name_of_the_language_costs_nobody_the_run(rig: Rig) -> None:
+    """As when it would be evaluated alone, with every host that shares the run."""
+    asked: list[str] = []
+    builder = rig.builder(jobs=True)
+    alone = builder._nix
+
+    async def counted(argv: list[str], what: str, timeout_s: float) -> str:
+        asked.append(argv[0])
+        return await alone(argv, what, timeout_s)
+
+    builder._evaluator._nix = counted
+    found = await rig.evaluate(builder, "web1", "10gw", "with")
+    assert [str(path).partition("-")[2] for path in found] == [
+        f"nixos-system-{n}-1.drv" for n in ("web1", "10gw", "with")
+    ]
+    assert asked == ["nix-eval-jobs"]
 
 
 @pytest.mark.asyncio
