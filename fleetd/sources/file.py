@@ -55,11 +55,29 @@ def _yaml(text: str) -> object:
         return table
     except YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
+    except (LookupError, ArithmeticError, TypeError, AttributeError) as error:
+        # What Python says of `!!bool maybe` or of "\UFFFFFFFF"; the library does not tell where.
+        raise ValueError(f"a value does not fit its tag, or an escape is no character: {error}") from error
+
+
+def _json(text: str) -> object:
+    """Read JSON in which no key comes twice: of two hosts of one name the first would be lost without a word."""
+    table: object = json.loads(text, object_pairs_hook=_table)
+    return table
+
+
+def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table: dict[str, object] = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f"the key {key!r} comes twice in one table")
+        table[key] = value
+    return table
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {
     ".toml": tomllib.loads,
-    ".json": json.loads,
+    ".json": _json,
     ".yaml": _yaml,
     ".yml": _yaml,
 }
