@@ -17,4 +17,6 @@ def from_nix32(text: str, length: int = 32) -> bytes:
     number = 0
     for digit in text:
         number = number * 32 + _DIGITS.index(digit)
+    if number >> (8 * length):
+        raise ValueError(f"{text!r} is more than {length} bytes")
     return number.to_bytes(length, "little")

@@ -7,7 +7,7 @@ paths and with hashes and content addresses as objects (Nix manual, "Store objec
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from collections.abc import Mapping
 from graphlib import TopologicalSorter
 
@@ -16,6 +16,11 @@ from fleetd.model.store_path import STORE_DIRECTORY, StorePath, parse_store_path
 from fleetd.ports import PathInfo
 
 Entry = Mapping[str, object]
+
+HASH_BYTES = {"md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}
+"""Archives are hashed by SHA-256 alone; what is fetched is addressed by the hash that its author gave."""
+
+_HASH = re.compile(r"(?:(?P<algorithm>[a-z0-9]+)(?P<mark>[:-]))?(?P<digits>.+)")
 
 
 class NotValid(Exception):
@@ -44,23 +49,34 @@ def ordered(infos: list[PathInfo]) -> tuple[PathInfo, ...]:
 
 def parse_hash(value: object) -> bytes:
     """Return the 32 bytes of a SHA-256 in any of the forms that Nix prints. Raises ValueError, KeyError, TypeError."""
-    if isinstance(value, Mapping):
-        if value["algorithm"] != "sha256" or value.get("format", "base64") != "base64":
-            raise ValueError(f"{value!r} is not a SHA-256 in base 64")
-        value = f"sha256-{value['hash']}"
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a hash")
-    if value.startswith("sha256-"):
-        try:
-            digest = base64.b64decode(value.removeprefix("sha256-"), validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"{value!r} is not a hash") from error
-    else:
-        digits = value.removeprefix("sha256:")
-        digest = bytes.fromhex(digits) if len(digits) == 64 else from_nix32(digits)
-    if len(digest) != 32:
+    algorithm, digest = _any_hash(value)
+    if algorithm != "sha256":
         raise ValueError(f"{value!r} is not a SHA-256")
     return digest
+
+
+def _any_hash(value: object) -> tuple[str, bytes]:
+    """Return a hash's algorithm and bytes. Raises ValueError, KeyError, TypeError."""
+    if isinstance(value, Mapping):
+        if value.get("format", "base64") != "base64":
+            raise ValueError(f"{value!r} is not in base 64")
+        value = f"{value['algorithm']}-{value['hash']}"
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a hash")
+    found = _HASH.fullmatch(value)
+    if found is None:
+        raise ValueError(f"{value!r} is not a hash")
+    algorithm, mark, digits = found["algorithm"] or "sha256", found["mark"], found["digits"]
+    if algorithm not in HASH_BYTES:
+        raise ValueError(f"{value!r} is a hash of a kind that is not known")
+    length = HASH_BYTES[algorithm]
+    if mark == "-":
+        digest = base64.b64decode(digits, validate=True)
+    else:
+        digest = bytes.fromhex(digits) if len(digits) == 2 * length else from_nix32(digits, length)
+    if len(digest) != length:
+        raise ValueError(f"{value!r} is not of the length of a hash")
+    return algorithm, digest
 
 
 def _path_info(entry: Entry) -> PathInfo:
@@ -88,11 +104,12 @@ def _store_path(value: object) -> StorePath:
 
 
 def _content_address(value: object) -> str:
-    """Return the form that the wire has: ``text:sha256:…``, ``fixed:sha256:…``, ``fixed:r:sha256:…``."""
+    """Return the form that the wire has: ``text:sha256:…``, ``fixed:sha256:…``, ``fixed:r:sha512:…``."""
     if not isinstance(value, Mapping):
         return str(value or "")
     prefix = {"text": "text:", "flat": "fixed:", "nar": "fixed:r:"}[str(value["method"])]
-    return f"{prefix}sha256:{nix32(parse_hash(value['hash']))}"
+    algorithm, digest = _any_hash(value["hash"])
+    return f"{prefix}{algorithm}:{nix32(digest)}"
 
 
 def _valid(path: str, entry: object) -> Entry:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,6 +147,27 @@ def test_each_form_of_the_metadata_means_the_same() -> None:
     assert json.dumps(old)
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "told"),
+    [
+        ("md5", "3y8bwfr609h3lh9ch0izcqq7fl"),
+        ("sha1", "143xibwh31h9bvxzalr0sjvbbvpa6ffs"),
+        (
+            "sha512",
+            "0zdl9zrg8r3i9c1g90lgg9ip5ijzv3yhz91i0zzn3r8ap9ws784gkp9dk9j3aglhgf1amqb0pj21mh7h1nxcl18akqvvf7ggqsy30yg",
+        ),
+    ],
+)
+def test_what_was_fetched_is_addressed_by_the_hash_its_author_gave(algorithm: str, told: str) -> None:
+    """The hash is that of nothing at all; ``told`` is from ``nix-hash --type ALGORITHM --flat --base32``."""
+    digest = base64.b64encode(hashlib.new(algorithm, b"", usedforsecurity=False).digest()).decode()
+    structured = {"algorithm": algorithm, "format": "base64", "hash": digest}
+    for value in (structured, f"{algorithm}-{digest}"):
+        entry = {"narHash": HASH, "narSize": 8, "references": [], "ca": {"method": "flat", "hash": value}}
+        (info,) = parse_path_infos({"version": 2, "info": {LEAF: entry}})
+        assert info.ca == f"fixed:{algorithm}:{told}"
+
+
 @pytest.mark.parametrize("document", [[{"path": f"/nix/store/{LEAF}", "valid": False}], {f"/nix/store/{LEAF}": None}])
 def test_a_path_that_is_not_valid(document: object) -> None:
     with pytest.raises(NotValid):
@@ -165,6 +188,8 @@ def test_a_path_that_is_not_valid(document: object) -> None:
         [{"path": f"/nix/store/{LEAF}", "narHash": HASH, "narSize": 8, "references": "none"}],
         [{"path": f"/nix/store/{LEAF}", "narHash": "sha256-AAAA", "narSize": 8, "references": []}],
         [{"path": f"/nix/store/{LEAF}", "narHash": "md5:x", "narSize": 8, "references": []}],
+        [{"path": f"/nix/store/{LEAF}", "narHash": "sha256:" + "z" * 52, "narSize": 8, "references": []}],
+        [{"path": f"/nix/store/{LEAF}", "narHash": "sha512-AAAA", "narSize": 8, "references": []}],
         [{"path": f"/nix/store/{LEAF}", "narHash": None, "narSize": 8, "references": []}],
     ],
 )
