@@ -115,7 +115,11 @@ class OnHost:
                 Verb.EXTEND, question.fence, task=task, spec=spec, host=host, facts=facts, elapsed_s=elapsed_s
             )
             await self._hosts.order(host, order, timeout_s=spec.contact_s)
-        except FleetdError:
+        except FleetdError as error:
+            if isinstance(error, OrderRefused) and error.code == "expired":
+                # A control node that stood still, as a virtual machine that is moved does, takes the host's boot clock
+                # for earlier than it is, and would do so until the guard fires: the next renewal asks anew.
+                self._seen.pop(host.name, None)
             await self._clock.sleep(RENEW_AGAIN_S)
             return False
         return True

@@ -9,11 +9,13 @@ from typing import Any
 
 from fleetd.executor.executor import QUESTION_TIMEOUT_S, Executor, Job, Outcome
 from fleetd.executor.on_host import OnHost
+from fleetd.executor.orders import VALID_S
 from fleetd.executor.sources import Sources
 from fleetd.model.fence import Fence
 from fleetd.model.fleet import Fleet, Host
+from fleetd.model.policy import Policy
 from fleetd.rollout import events as e
-from fleetd.rollout.decision import Capacity, Inspect, ProbeRound, Reach
+from fleetd.rollout.decision import Capacity, Extend, Inspect, ProbeRound, Reach
 from fleetd.rollout.observations import Inspected, Probed, Reached
 from fleetd.rollout.states import Task
 from tests.rollout.worlds import spec_of, system
@@ -124,3 +126,44 @@ def test_a_trial_is_followed_until_the_host_stands_still() -> None:
     assert isinstance(last, e.HostReported)
     assert last.state.value == "trial"
     assert last.ours
+
+
+class StandingClock(VirtualClock):
+    """The clock of a control node that may stand still, as a virtual machine that is moved does."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__(loop)
+        self.stood_s = 0.0
+
+    def now(self) -> float:
+        return super().now() - self.stood_s
+
+
+def test_a_control_node_that_stood_still_renews_again() -> None:
+    """Its orders are bound to the host's boot clock as it thinks that it is by now."""
+    loop = VirtualLoop()
+    clock, rng, renewed = StandingClock(loop), Random(1), list[bool]()
+    machines = {"h1": SimMachine(SimHost("h1", system("h1", 1)), {}, loop, lambda _machine: None)}
+    host, hosts = Host("h1", ("10.0.0.1",)), SimHosts(machines, Weather(), rng)
+    spec = spec_of(("h1",), Policy())  # a trial of it survives three minutes of silence
+
+    async def run() -> None:
+        on_host = OnHost(clock, hosts, SimStore())
+        await SimPusher(machines, Weather(), rng).push(
+            host, system("h1", 2), root="r", progress=lambda *_: None, timeout_s=600
+        )
+        assert isinstance(TRIAL, e.TrialIntended)
+        trial = await on_host.carry_out(spec, TASK, TRIAL, host)
+        assert isinstance(trial, e.HostReported)
+        assert trial.state.value == "trial", trial
+        await asyncio.sleep(VALID_S + 10)
+        clock.stood_s = VALID_S + 10
+        for _time in range(2):
+            question = Extend("r-1", "h1", TASK.attempt, TASK.direction, FENCE)
+            await on_host.extend(question, spec, host, lambda told: renewed.append(told.done))
+
+    try:
+        loop.run_until_complete(run())
+    finally:
+        loop.close()
+    assert renewed == [False, True]
