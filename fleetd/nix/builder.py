@@ -14,7 +14,7 @@ from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.nix import commands
 from fleetd.nix.evaluation import EVALUATOR_MIB, EvalBudget, EvaluationCache
 from fleetd.nix.evaluator import Evaluator
-from fleetd.nix.process import nix
+from fleetd.nix.process import Seen, nix
 from fleetd.nix.roots import make_place, root_link
 
 KEEP_ATTEMPTS = 2
@@ -145,8 +145,8 @@ class NixBuilder:
             await self._nix(argv, f"the source of the flake {flake} cannot be kept alive", timeout_s)
         return url
 
-    async def _nix(self, argv: list[str], what: str, timeout_s: float) -> str:
-        printed = await nix(argv, what, SourceError, timeout_s=timeout_s, env=self._env)
+    async def _nix(self, argv: list[str], what: str, timeout_s: float, seen: Seen | None = None) -> str:
+        printed = await nix(argv, what, SourceError, timeout_s=timeout_s, env=self._env, seen=seen)
         return printed.decode("utf-8", errors="replace")
 
 

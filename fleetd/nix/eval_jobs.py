@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fleetd.errors import SourceError
 from fleetd.nix import commands
 from fleetd.nix.evaluation import EvalBudget
-from fleetd.nix.process import excerpt, plain
+from fleetd.nix.process import Seen, excerpt, plain
 
 PROGRAM = "nix-eval-jobs"
 GATHER_S = 0.2
@@ -27,8 +27,11 @@ class NotAnswered(Exception):
     """A run ended, or was not possible, without a word about this attribute."""
 
 
-Run = Callable[[list[str], float], Awaitable[str]]
-"""Runs the program within so many seconds and returns what it printed. Raises SourceError when it fails as a whole."""
+Run = Callable[[list[str], float, Seen], Awaitable[str]]
+"""Runs the program within so many seconds and returns what it printed, which is also seen at once.
+
+Raises SourceError when it fails as a whole.
+"""
 
 
 @dataclass(slots=True)
@@ -87,10 +90,9 @@ class EvalJobs:
                 batch.closed = True
                 names = list(batch.waiting)
                 argv = commands.eval_jobs(batch.flake, names, self._budget.evaluators, self._budget.evaluator_mib)
-                printed = await self._run(argv, batch.timeout_s)
-            for name, (path, error) in read_jobs(printed).items():
-                for answer in batch.waiting.get(name, []):
-                    _settle(answer, path, error)
+                # Each is answered at once: a host whose evaluation does not end takes nobody else's answer with it.
+                printed = await self._run(argv, batch.timeout_s, _Lines(batch))
+            _answer(batch, printed)
         except SourceError:
             # The run as a whole: what it said is of no host, and each is asked for alone now.
             pass
@@ -102,6 +104,24 @@ class EvalJobs:
                 for answer in answers:
                     if not answer.done():
                         answer.set_exception(NotAnswered())
+
+
+class _Lines:
+    """Answers with each line as soon as all of it is there."""
+
+    def __init__(self, batch: _Batch) -> None:
+        self._batch = batch
+        self._rest = b""
+
+    def __call__(self, piece: bytes) -> None:
+        lines, _end, self._rest = (self._rest + piece).rpartition(b"\n")
+        _answer(self._batch, lines.decode("utf-8", errors="replace"))
+
+
+def _answer(batch: _Batch, printed: str) -> None:
+    for name, (path, error) in read_jobs(printed).items():
+        for answer in batch.waiting.get(name, []):
+            _settle(answer, path, error)
 
 
 def _settle(answer: asyncio.Future[str], path: str, error: str) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import Awaitable, Callable
-from typing import assert_never
+from collections.abc import Awaitable
+from typing import Protocol, assert_never
 
 from fleetd.errors import SourceError, ToplevelError
 from fleetd.model.fleet import FileAttribute, HiveNode, Installable
@@ -15,10 +15,18 @@ from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.nix import commands
 from fleetd.nix.eval_jobs import PROGRAM, EvalJobs, NotAnswered
 from fleetd.nix.evaluation import EvalBudget, EvaluationCache, is_locked
+from fleetd.nix.process import Seen
 
 Evaluable = Installable | FileAttribute | HiveNode
-Nix = Callable[[list[str], str, float], Awaitable[str]]
-"""Runs a Nix command: words, what to say when it fails, seconds. Raises SourceError."""
+
+
+class Nix(Protocol):
+    """Runs a Nix command and returns what it printed; see ``nix.process.nix``. Raises SourceError."""
+
+    def __call__(self, argv: list[str], what: str, timeout_s: float, seen: Seen | None = None, /) -> Awaitable[str]:
+        """Take words, what to say when it fails, seconds, and who gets what it prints at once."""
+        ...
+
 
 JOBS_AT_ONCE = 64
 """Hosts that may wait for a shared run; alone, each would be an evaluator of its own."""
@@ -86,8 +94,8 @@ class Evaluator:
         finally:
             self._alone.release()
 
-    async def _run_jobs(self, argv: list[str], timeout_s: float) -> str:
-        return await self._nix(argv, PROGRAM, timeout_s)
+    async def _run_jobs(self, argv: list[str], timeout_s: float, seen: Seen) -> str:
+        return await self._nix(argv, PROGRAM, timeout_s, seen)
 
 
 def words_of(source: Evaluable) -> tuple[list[str], str]:

@@ -19,6 +19,9 @@ KILL_AFTER_S = 5.0
 MESSAGE_CHARACTERS = 3500
 """Of a message to a person; the outcome of an evaluation keeps 4,000."""
 
+Seen = Callable[[bytes], None]
+"""Takes what a child prints, piece by piece, while it runs."""
+
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor movements
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles and links
@@ -49,8 +52,9 @@ async def run(
     timeout_s: float,
     env: Mapping[str, str] | None = None,
     output_limit_bytes: int = OUTPUT_LIMIT_BYTES,
+    seen: Seen | None = None,
 ) -> Done:
-    """Run a program to its end, without input, its environment ours plus ``env``.
+    """Run a program to its end, without input, its environment ours plus ``env``. ``seen`` gets what it prints at once.
 
     Raises ChildTimeout, ChildOutputTooLong, or OSError when it cannot be started. The child leads its own process
     group: whatever ends the wait ends the whole group.
@@ -64,7 +68,7 @@ async def run(
         env={**os.environ, **(env or {})},
     )
     readers = [
-        asyncio.create_task(_read_all(child.stdout, output_limit_bytes)),
+        asyncio.create_task(_read_all(child.stdout, output_limit_bytes, seen)),
         asyncio.create_task(_read_tail(child.stderr)),
     ]
     try:
@@ -82,14 +86,20 @@ async def run(
 
 
 async def nix(
-    argv: Sequence[str], what: str, error: Callable[[str], Exception], *, timeout_s: float, env: Mapping[str, str]
+    argv: Sequence[str],
+    what: str,
+    error: Callable[[str], Exception],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str],
+    seen: Seen | None = None,
 ) -> bytes:
     """Run a Nix command and return what it printed.
 
     Any failure is raised as ``error(text)``, where the text is ``what``, a colon, and Nix's own message.
     """
     try:
-        done = await run(argv, timeout_s=timeout_s, env=env)
+        done = await run(argv, timeout_s=timeout_s, env=env, seen=seen)
     except (ChildTimeout, ChildOutputTooLong) as problem:
         raise error(f"{what}: {problem}") from problem
     except OSError as problem:
@@ -157,10 +167,12 @@ def _signal(child: asyncio.subprocess.Process, number: signal.Signals) -> None:
         os.killpg(child.pid, number)
 
 
-async def _read_all(stream: asyncio.StreamReader | None, limit_bytes: int) -> bytes:
+async def _read_all(stream: asyncio.StreamReader | None, limit_bytes: int, seen: Seen | None) -> bytes:
     data = bytearray()
     while stream is not None and (piece := await stream.read(256 * 1024)):
         data += piece
+        if seen is not None:
+            seen(piece)
         if len(data) > limit_bytes:
             raise ChildOutputTooLong(f"more than {limit_bytes} bytes of output")
     return bytes(data)

@@ -2,7 +2,8 @@
 
 It takes the same options and the same kind of expression, which Nix itself must take for one; the attributes are then
 evaluated with the real Nix, one after the other. ``$STAND_IN_LOG`` gets a line for each run; ``$STAND_IN_FAULT`` makes
-it end early (``dies``), say nothing of the last attribute (``silent``), or never end (``hangs``).
+it end early (``dies``), say nothing of the last attribute (``silent``), never end with it (``stuck``), or never begin
+(``hangs``).
 """
 
 from __future__ import annotations
@@ -47,11 +48,13 @@ def main() -> int:
     fault = os.environ.get("STAND_IN_FAULT", "")
     if fault == "hangs":
         time.sleep(600)
-    for name in names[: len(names) - (fault == "silent")]:
+    for name in names[: len(names) - (fault in ("silent", "stuck"))]:
         print(json.dumps(line(flake[1], name)), flush=True)
         if fault == "dies":
             sys.stderr.write("error: worker ran out of memory\n")
             return 1
+    if fault == "stuck":
+        time.sleep(600)
     return 0
 
 

@@ -20,6 +20,7 @@ from fleetd.nix.builder import NixBuilder
 from fleetd.nix.eval_jobs import read_jobs
 from fleetd.nix.evaluation import EvalBudget, EvaluationCache, available_mib, eval_budget, is_locked
 from fleetd.nix.evaluator import Evaluator
+from fleetd.nix.process import Seen
 from tests.nix.private_store import PrivateStore, temporary_directory
 
 STAND_IN = Path(__file__).parent / "eval_jobs_stand_in.py"
@@ -190,7 +191,7 @@ async def test_what_is_not_locked_is_evaluated_each_time(rig: Rig) -> None:
 async def test_no_more_evaluators_run_than_the_budget_holds() -> None:
     running, most = 0, 0
 
-    async def nix(_argv: list[str], _what: str, _timeout_s: float) -> str:
+    async def nix(_argv: list[str], _what: str, _timeout_s: float, _seen: object = None) -> str:
         nonlocal running, most
         running += 1
         most = max(most, running)
@@ -208,7 +209,7 @@ async def test_no_more_evaluators_run_than_the_budget_holds() -> None:
 
 @pytest.mark.asyncio
 async def test_who_waits_too_long_for_an_evaluator_is_told() -> None:
-    async def nix(_argv: list[str], _what: str, _timeout_s: float) -> str:
+    async def nix(_argv: list[str], _what: str, _timeout_s: float, _seen: object = None) -> str:
         await asyncio.sleep(600)
         return ""
 
@@ -251,9 +252,9 @@ async def test_a_host_whose_name_is_no_name_of_the_language_costs_nobody_the_run
     builder = rig.builder(jobs=True)
     alone = builder._nix
 
-    async def counted(argv: list[str], what: str, timeout_s: float) -> str:
+    async def counted(argv: list[str], what: str, timeout_s: float, seen: Seen | None = None) -> str:
         asked.append(argv[0])
-        return await alone(argv, what, timeout_s)
+        return await alone(argv, what, timeout_s, seen)
 
     builder._evaluator._nix = counted
     found = await rig.evaluate(builder, "web1", "10gw", "with")
@@ -261,6 +262,14 @@ async def test_a_host_whose_name_is_no_name_of_the_language_costs_nobody_the_run
         f"nixos-system-{n}-1.drv" for n in ("web1", "10gw", "with")
     ]
     assert asked == ["nix-eval-jobs"]
+
+
+@pytest.mark.asyncio
+async def test_a_host_whose_evaluation_never_ends_takes_nobody_with_it(rig: Rig) -> None:
+    *good, stuck = await rig.evaluate(rig.builder(jobs=True, fault="stuck"), "web1", "web2", "web3", timeout_s=6)
+    assert [str(path).partition("-")[2] for path in good] == [f"nixos-system-web{n}-1.drv" for n in (1, 2)]
+    assert isinstance(stuck, SourceError)
+    assert "within 6 s" in str(stuck)
 
 
 @pytest.mark.asyncio
