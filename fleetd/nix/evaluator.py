@@ -33,6 +33,7 @@ JOBS_AT_ONCE = 64
 
 _PLAIN_ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.'-]*")
 _PLAIN_FLAKE = re.compile(r"[A-Za-z0-9+:/?&=._~%@-]+")
+_MISSING = re.compile(r"attribute '([^']+)' missing")
 
 
 class Evaluator:
@@ -80,6 +81,10 @@ class Evaluator:
             # The run ended before it came to this host, by what another one did to it: alone it gets its own chance.
             return None
         except SourceError as error:
+            missing = _MISSING.search(str(error))
+            if missing is not None and missing[1] in attribute.split("."):
+                # Nix itself looks for it among the flake's packages as well, and says where it looked.
+                return None
             raise SourceError(f"{what}: {error}") from error
 
     async def _by_itself(self, argv: list[str], what: str, end: float) -> str:

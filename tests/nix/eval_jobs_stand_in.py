@@ -19,8 +19,8 @@ from pathlib import Path
 FLAGS = ("--extra-experimental-features", "nix-command flakes")
 
 
-def line(flake: str, attribute: str) -> dict[str, object]:
-    argv = ["nix", *FLAGS, "eval", "--raw", f"{flake}#{attribute}.drvPath"]
+def line(expression: str, attribute: str) -> dict[str, object]:
+    argv = ["nix", *FLAGS, "eval", "--raw", "--expr", f'({expression})."{attribute}".drvPath']
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     start: dict[str, object] = {"attr": f'"{attribute}"', "attrPath": [attribute]}
     if done.returncode != 0:
@@ -34,8 +34,7 @@ def main() -> int:
     for option in ("--workers", "--max-memory-size", "--expr"):
         assert option in words, option
     expression = words[words.index("--expr") + 1]
-    flake = re.search(r'builtins\.getFlake "([^"]+)"', expression)
-    assert flake is not None, expression
+    assert "builtins.getFlake" in expression, expression
     names = re.findall(r'"([^"]+)" = flake\.', expression)
     with Path(os.environ["STAND_IN_LOG"]).open("a") as log:
         log.write(json.dumps(words) + "\n")
@@ -49,7 +48,7 @@ def main() -> int:
     if fault == "hangs":
         time.sleep(600)
     for name in names[: len(names) - (fault in ("silent", "stuck"))]:
-        print(json.dumps(line(flake[1], name)), flush=True)
+        print(json.dumps(line(expression, name)), flush=True)
         if fault == "dies":
             sys.stderr.write("error: worker ran out of memory\n")
             return 1

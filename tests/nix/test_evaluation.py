@@ -26,10 +26,11 @@ from tests.nix.private_store import PrivateStore, temporary_directory
 STAND_IN = Path(__file__).parent / "eval_jobs_stand_in.py"
 FLAKE = """
 {
-  outputs = _: {
+  outputs = _: rec {
     hosts = builtins.mapAttrs (name: _: derivation {
       name = "nixos-system-${name}-1"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "echo > $out" ];
     }) { web1 = 1; web2 = 2; web3 = 3; "10gw" = 4; "with" = 5; };
+    packages.x86_64-linux.short = hosts.web1;
     bad.web4 = throw "web4 has no disk";
   };
 }
@@ -270,6 +271,15 @@ async def test_a_host_whose_evaluation_never_ends_takes_nobody_with_it(rig: Rig)
     assert [str(path).partition("-")[2] for path in good] == [f"nixos-system-web{n}-1.drv" for n in (1, 2)]
     assert isinstance(stuck, SourceError)
     assert "within 6 s" in str(stuck)
+
+
+@pytest.mark.asyncio
+async def test_what_nix_finds_elsewhere_in_a_flake_is_found_with_a_shared_run_too(rig: Rig) -> None:
+    """``nix eval FLAKE#short`` looks among the packages first; an expression has only what the flake has itself."""
+    source = Installable(f"{rig.locked}#short")
+    alone = await rig.builder().evaluate("web1", source, timeout_s=60)
+    (rig.place / "evaluations").unlink()
+    assert await rig.builder(jobs=True).evaluate("web1", source, timeout_s=60) == alone
 
 
 @pytest.mark.asyncio
