@@ -129,14 +129,23 @@ class Copy:
 
     def _soon(self, stack: AsyncExitStack, opening: Coroutine[None, None, ByteChannel]) -> asyncio.Future[ByteChannel]:
         """Open a channel meanwhile; it is closed at the end, used or not."""
-        task = asyncio.ensure_future(opening)
+        task = asyncio.ensure_future(self._in_time(opening))
         stack.push_async_callback(close_opening, [task])
         return task
 
     async def _open(self, stack: AsyncExitStack) -> ByteChannel:
-        channel = await self._link.open(self._settings.server)
+        channel = await self._in_time(self._link.open(self._settings.server))
         stack.push_async_callback(channel.close)
         return channel
+
+    async def _in_time(self, opening: Coroutine[None, None, ByteChannel]) -> ByteChannel:
+        """Open a channel, bounded: a host that starts no command moves nothing, and nothing else would notice."""
+        limit_s = self._settings.link_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await opening
+        except TimeoutError as error:
+            raise PushError("lost", f"{self._host}: no command was started there within {limit_s:g} s") from error
 
     async def _open_beside(self, far: bool, compress: bool) -> ByteChannel:
         """Open a server of its own for what is sent; its input may come in stripes, compressed, or both."""

@@ -5,6 +5,8 @@ That happens when a link dies without a word, and the host's sshd has not found 
 
 from __future__ import annotations
 
+import asyncio
+
 from fleetd.errors import OutcomeUnknown
 from fleetd.ports import HostLink
 
@@ -35,11 +37,12 @@ async def end_stale(link: HostLink, timeout_s: float) -> bool:
     To be called while no copy to this host runs. A link that is lost ends nothing, and says so by itself later.
     """
     try:
-        channel = await link.open(["sh", "-c", END, "sh", MARK])
+        async with asyncio.timeout(timeout_s):
+            channel = await link.open(["sh", "-c", END, "sh", MARK])
         try:
             channel.write_eof()
             return await channel.wait(timeout_s) == 0
         finally:
             await channel.close()
-    except OutcomeUnknown:
+    except (OutcomeUnknown, TimeoutError):
         return False

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -230,6 +231,26 @@ async def test_no_link_and_no_channel() -> None:
     with pytest.raises(PushError) as caught:
         await pusher(NoChannel({})).push(host, B.path, root="r", progress=lambda *_: None, timeout_s=5)
     assert caught.value.code == "lost"
+
+
+@pytest.mark.parametrize("opens", [0, 1, 2], ids=["server", "root", "old servers"])
+@pytest.mark.asyncio
+async def test_a_host_that_starts_no_command_is_not_waited_for(opens: int) -> None:
+    class Deaf(FakeHosts):
+        async def open(self, argv: Sequence[str], *, privileged: bool = False) -> ByteChannel:
+            if len(self.opened) == opens:
+                await asyncio.Event().wait()
+            return await super().open(argv, privileged=privileged)
+
+    hosts = Deaf({})
+    said: Said = HONEST if opens == 1 else GREETING + NONE
+    hosts.instead = [SaidChannel(said, hangs=True), rooted()]
+    settings = replace(SETTINGS, link_timeout_s=0.4, root_timeout_s=0.4)
+    host = Host("web1", ("10.0.0.1",))
+    with pytest.raises(PushError) as caught:
+        await pusher(hosts, settings).push(host, B.path, root="r", progress=lambda *_: None, timeout_s=30)
+    assert "the copy did not end" not in str(caught.value)
+    assert caught.value.code == ("stalled" if opens == 2 else "lost")
 
 
 @pytest.mark.asyncio
