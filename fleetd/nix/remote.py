@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from graphlib import CycleError
 
@@ -19,11 +20,14 @@ async def closure_on(link: HostLink, path: StorePath, *, timeout_s: float) -> tu
     try:
         channel.write_eof()
         printed = bytearray()
-        while piece := await channel.read(256 * 1024):
-            printed += piece
-            if len(printed) > OUTPUT_LIMIT_BYTES:
-                raise OutcomeUnknown(f"the host describes {path} with more than {OUTPUT_LIMIT_BYTES} bytes")
-        status = await channel.wait(timeout_s)
+        async with asyncio.timeout(timeout_s):
+            while piece := await channel.read(256 * 1024):
+                printed += piece
+                if len(printed) > OUTPUT_LIMIT_BYTES:
+                    raise OutcomeUnknown(f"the host describes {path} with more than {OUTPUT_LIMIT_BYTES} bytes")
+            status = await channel.wait(timeout_s)
+    except TimeoutError as error:
+        raise OutcomeUnknown(f"the host does not describe {path} within {timeout_s:g} s") from error
     finally:
         await channel.close()
     if status != 0:
