@@ -124,11 +124,17 @@ class Store(Protocol):
     """The control node's own Nix store."""
 
     async def closure(self, toplevel: StorePath) -> tuple[PathInfo, ...]:
-        """Return the closure, references before referrers. Raises ToplevelError when the path is not in the store."""
+        """Return the closure, references before referrers.
+
+        Raises ToplevelError when the path is not in the store, SourceError when the store cannot say.
+        """
         ...
 
     async def check_toplevel(self, toplevel: StorePath, host: Host) -> None:
-        """Raise ToplevelError unless the path is in the store, is a toplevel, and is that host's (name, system)."""
+        """Raise ToplevelError unless the path is in the store, is a toplevel, and is that host's (name, system).
+
+        Raises SourceError when the store cannot say.
+        """
         ...
 
     async def keep_only(self, wanted: Callable[[], WantedRoots]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from graphlib import CycleError
 from pathlib import Path
 
-from fleetd.errors import ToplevelError
+from fleetd.errors import SourceError, ToplevelError
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath, path_name, toplevel_belongs_to
 from fleetd.nix import commands
@@ -40,7 +40,10 @@ class NixStore:
         self._closures: dict[StorePath, tuple[PathInfo, ...]] = {}
 
     async def closure(self, toplevel: StorePath) -> tuple[PathInfo, ...]:
-        """Return the closure, references first. Raises ToplevelError."""
+        """Return the closure, references first.
+
+        Raises ToplevelError when it is not in the store, SourceError when Nix cannot say.
+        """
         async with self._reading.setdefault(toplevel, asyncio.Lock()):
             try:
                 return await self._closure(toplevel)
@@ -52,10 +55,15 @@ class NixStore:
         # What was collected meanwhile is not in the store, whatever we remember of it.
         if kept is not None and await asyncio.to_thread(os.path.lexists, self._real(toplevel)):
             return kept
-        what = f"{toplevel} is not in the store"
-        printed = await nix(
-            commands.path_info(toplevel), what, ToplevelError, timeout_s=METADATA_TIMEOUT_S, env=self._env
-        )
+        what, argv = f"{toplevel} is not in the store", commands.path_info(toplevel)
+        try:
+            printed = await nix(argv, "Nix", SourceError, timeout_s=METADATA_TIMEOUT_S, env=self._env)
+        except SourceError as error:
+            # A Nix in trouble, as while its daemon is restarted, says nothing about a path that is there to be seen.
+            is_there = await asyncio.to_thread(os.path.lexists, self._real(toplevel))
+            if is_there and "is not valid" not in str(error):
+                raise SourceError(f"{toplevel}: its metadata cannot be read: {error}") from error
+            raise ToplevelError(f"{what}: {error}") from error
         try:
             closure = ordered(parse_path_infos(json.loads(printed)))
         except NotValid as error:

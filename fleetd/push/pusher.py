@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 
-from fleetd.errors import OutcomeUnknown, PushError, ToplevelError, UsageError
+from fleetd.errors import OutcomeUnknown, PushError, SourceError, ToplevelError, UsageError
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.ports import HostPort, PushReport, Store
@@ -89,6 +89,9 @@ class ServePusher:
             if await copy.keep(toplevel, root):
                 return PushReport(0, 0)
             raise
+        except SourceError as error:
+            # Nothing is wrong with the host or the closure, so it is worth another try.
+            raise PushError("stalled", f"{host.name}: nothing can be sent by the control node: {error}") from error
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)

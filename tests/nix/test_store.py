@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetd.errors import ToplevelError
+from fleetd.errors import SourceError, ToplevelError
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.nix.path_info import NotValid, parse_hash, parse_path_infos
@@ -101,6 +101,22 @@ async def test_a_nix_that_talks_nonsense_or_is_not_there(rig: Rig, tmp_path: Pat
     fake.write_text("#!/bin/sh\necho 'error: the \x1b[31mdatabase\x1b[0m is busy' >&2; exit 1\n")
     with pytest.raises(ToplevelError, match="the database is busy"):
         await NixStore(rig.roots, {"PATH": f"{tmp_path}:/usr/bin:/bin"}).closure(MISSING)
+
+
+@pytest.mark.asyncio
+async def test_a_nix_in_trouble_is_not_a_path_that_is_missing(rig: Rig, tmp_path: Path) -> None:
+    toplevel, fake = rig.toplevel(), tmp_path / "nix"
+    store = NixStore(rig.roots, {"PATH": f"{tmp_path}:/usr/bin:/bin"}, rig.nix.root)
+    for said, error in (
+        ("error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': Connection refused", SourceError),
+        (f"error: path '{toplevel}' is not valid", ToplevelError),
+    ):
+        fake.write_text(f'#!/bin/sh\necho "{said}" >&2; exit 1\n')
+        fake.chmod(0o755)
+        with pytest.raises(error) as caught:
+            await store.closure(toplevel)
+        assert said in str(caught.value)
+        assert ("is not in the store" in str(caught.value)) == (error is ToplevelError)
 
 
 HASH = "sha256-EFUdrtf6Rn0LWIJufrmg8q99aT3jGfLvd1//zaJEufY="

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleetd.errors import OutcomeUnknown, PushError, Unreachable
+from fleetd.errors import OutcomeUnknown, PushError, SourceError, Unreachable
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.ports import ByteChannel, HostLink, PathInfo, PushReport
@@ -26,6 +26,7 @@ from fleetd.push.serve import (
 )
 from fleetd.push.transfer import PushSettings
 from fleetd.rollout.roots import WantedRoots
+from fleetd.rollout.transitions import RETRIED_COPY_CODES
 from tests.push.channel import FakeHosts, SaidChannel
 
 GREETING = encode_int(SERVER_MAGIC) + encode_int(OUR_VERSION)
@@ -251,6 +252,20 @@ async def test_a_host_that_starts_no_command_is_not_waited_for(opens: int) -> No
         await pusher(hosts, settings).push(host, B.path, root="r", progress=lambda *_: None, timeout_s=30)
     assert "the copy did not end" not in str(caught.value)
     assert caught.value.code == ("stalled" if opens == 2 else "lost")
+
+
+@pytest.mark.asyncio
+async def test_a_control_node_in_trouble_is_no_fault_of_the_host() -> None:
+    class NoNix(FakeStore):
+        async def closure(self, toplevel: StorePath) -> tuple[PathInfo, ...]:
+            raise SourceError(f"{toplevel}: its metadata cannot be read: Connection refused")
+
+    hosts = FakeHosts({})
+    pushing = ServePusher(hosts, NoNix(), archive, None, SETTINGS)
+    with pytest.raises(PushError, match="Connection refused") as caught:
+        await pushing.push(Host("web1", ("10.0.0.1",)), B.path, root="r", progress=lambda *_: None, timeout_s=5)
+    assert caught.value.code in RETRIED_COPY_CODES
+    assert hosts.opened == []
 
 
 @pytest.mark.asyncio
