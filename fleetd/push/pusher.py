@@ -102,19 +102,22 @@ class ServePusher:
             self._cut.discard(host.name)
 
         async def once() -> PushReport:
-            return await copy.run(closure, toplevel, root, progress, substitute=host.substitute, compress=host.compress)
+            try:
+                return await copy.run(
+                    closure, toplevel, root, progress, substitute=host.substitute, compress=host.compress
+                )
+            except BaseException as error:
+                # Whatever else ends a copy, its server saw the end too.
+                if not isinstance(error, PushError) or error.code == "lost":
+                    self._cut.add(host.name)
+                raise
 
         try:
             return await once()
         except PushError as error:
-            if error.code == "lost":
-                self._cut.add(host.name)
             # A copy that was cut long ago, perhaps by a daemon before this one, left a server that holds a path.
             if error.code != "stalled" or not await end_stale(link, self._settings.root_timeout_s):
                 raise
-        except (OutcomeUnknown, asyncio.CancelledError):
-            self._cut.add(host.name)
-            raise
         return await once()
 
     @staticmethod

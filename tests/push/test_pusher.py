@@ -24,6 +24,7 @@ from fleetd.push.serve import (
     hello,
     query_valid_paths,
 )
+from fleetd.push.stale import MARK
 from fleetd.push.transfer import PushSettings
 from fleetd.rollout.roots import WantedRoots
 from fleetd.rollout.transitions import RETRIED_COPY_CODES
@@ -252,6 +253,26 @@ async def test_a_host_that_starts_no_command_is_not_waited_for(opens: int) -> No
         await pusher(hosts, settings).push(host, B.path, root="r", progress=lambda *_: None, timeout_s=30)
     assert "the copy did not end" not in str(caught.value)
     assert caught.value.code == ("stalled" if opens == 2 else "lost")
+
+
+@pytest.mark.asyncio
+async def test_a_second_try_that_is_cut_is_cleared_away_by_the_next_copy() -> None:
+    """It left a server as well as a first try would."""
+    hosts = FakeHosts({})
+    old_servers_ended, cut = SaidChannel(b"", status=0), SaidChannel(GREETING + NONE, status=None)
+    hosts.instead = [SaidChannel(GREETING, hangs=True), rooted(), old_servers_ended, cut, rooted()]
+    pushing = pusher(hosts)
+
+    async def push_again() -> PushReport:
+        return await pushing.push(Host("web1", ("10.0.0.1",)), B.path, root="r", progress=lambda *_: None, timeout_s=10)
+
+    with pytest.raises(PushError) as caught:
+        await push_again()
+    assert caught.value.code == "lost"
+    hosts.opened.clear()
+    hosts.instead = [SaidChannel(b"", status=0), SaidChannel(HONEST, hangs=True), rooted()]
+    assert await push_again() == PushReport(2, 2000)
+    assert hosts.opened[0][0][-1] == MARK, "old servers first"
 
 
 @pytest.mark.asyncio
