@@ -22,7 +22,8 @@ from fleetd.push.transfer import Progress, PushSettings, Transfer
 
 ROOT_SCRIPT = """
 set -eu
-stat -f -c '%T %S %a %d' /nix/store || echo unknown
+if grep -qsE '^[[:space:]]*min-free[[:space:]]*=[[:space:]]*[1-9]' /etc/nix/nix.conf; then echo unknown
+else stat -f -c '%T %S %a %d' /nix/store || echo unknown; fi
 read -r go || exit 0
 place=$1
 if mkdir -p "$place" 2>/dev/null && [ -w "$place" ]; then
@@ -36,9 +37,10 @@ sync "$place"
 """
 """Makes a root (directory, path, name) once it is told to, synced, so that it outlives a power cut.
 
-Says first what the store's file system is and has free, which costs no round trip of its own. Runs as the deploy user:
-one that is not root keeps its roots in its home, which needs no privilege. The trial roots both systems as root. Its
-words come as arguments, never as text: there is nothing to quote.
+Says first what the store's file system is and has free, which costs no round trip of its own; with ``min-free`` Nix
+makes room while it copies, and how much there will be is unknown. Runs as the deploy user: one that is not root keeps
+its roots in its home, which needs no privilege. The trial roots both systems as root. Its words come as arguments,
+never as text: there is nothing to quote.
 """
 
 TIDY_SCRIPT = """
