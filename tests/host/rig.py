@@ -375,9 +375,9 @@ class Rig:
         """Send an order. Raises Died when the helper was killed before it answered."""
         return self.ask(order.verb.value, encode_order(order))
 
-    def ask(self, verb: str, document: bytes = b"") -> Reply:
-        """Run the helper as the controller does."""
-        done = self._run(self.helper, verb, stdin=document)
+    def ask(self, verb: str, document: bytes = b"", extra: Mapping[str, str] | None = None) -> Reply:
+        """Run the helper as the controller does; ``extra`` is more of the login's environment."""
+        done = self._run(self.helper, verb, stdin=document, extra=extra)
         assert done.stderr == b"", done.stderr.decode()
         return parse_reply(done.stdout)
 
