@@ -166,6 +166,17 @@ def test_systemd_boot_that_no_file_decides(rig: Rig, conf: str) -> None:
     assert seen(rig) == ("systemd-boot", UNREADABLE)
 
 
+@pytest.mark.parametrize(
+    ("variable", "system"),
+    [("LoaderEntryDefault", UNREADABLE), ("LoaderEntryOneShot", UNREADABLE), ("LoaderEntrySelected", ONE)],
+)
+def test_systemd_boot_whose_variable_decides(rig: Rig, variable: str, system: str) -> None:
+    entries(rig, ("nixos-generation-1", ONE))
+    write(rig, "boot/loader/loader.conf", "default nixos-generation-1.conf\n")
+    write(rig, f"sys/firmware/efi/efivars/{variable}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f", "n\0")
+    assert seen(rig) == ("systemd-boot", system)
+
+
 def test_systemd_boot_without_entries(rig: Rig) -> None:
     write(rig, "boot/loader/loader.conf", "default nixos-generation-1.conf\n")
     assert seen(rig) == ("systemd-boot", UNREADABLE)
