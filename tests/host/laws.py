@@ -536,6 +536,33 @@ def a_commit_that_hangs_is_undone_by_the_guard(rig: Rig) -> None:
     is_back(rig)
 
 
+def a_commit_that_is_undone_runs_no_longer(rig: Rig) -> None:
+    """The guard called it off, and its loader is still at work: what that writes now would be booted next."""
+    committing(rig)
+    rig.pass_time(TIMES.commit_timeout_s + 1)
+    rig.guard_looks()
+    assert rig.shown().units == {"guard", "commit", "revert"}
+    rig.forget_log()
+    rig.run_revert()
+    log = rig.log()
+    stop = f"systemctl stop fleetd-commit-{ID}.service"
+    assert stop in log and log.index(stop) < log.index(f"stc {OLD[-1]} test")
+    assert "commit" not in rig.shown().units
+
+
+def a_way_back_is_not_well_while_the_commit_may_run(rig: Rig) -> None:
+    """What runs comes back; the host is not called well while a commit may still move its default."""
+    committing(rig)
+    rig.pass_time(TIMES.commit_timeout_s + 1)
+    rig.guard_looks()
+    rig.set("stop-is-lost", "yes")
+    rig.run_revert()
+    assert (rig.shown().state, rig.shown().current) == ("undoing", OLD)
+    rig.clear("stop-is-lost")
+    run_reverts(rig)
+    is_back(rig)
+
+
 def a_commit_that_lost_the_race_is_not_committed(rig: Rig) -> None:
     """Whoever swaps the state first has won; the loser changes nothing."""
     committing(rig)

@@ -57,7 +57,7 @@ start)
   [ -e "$C/../run/systemd/system/$2" ] || exit 5
   : >"$C/units/$2" ;;
 restart) grep -qx "$2" "$C/active" || echo "$2" >>"$C/active"; begin "$2" ;;
-stop) rm -f "$C/units/$2"; sed -i "/^$2\$/d" "$C/active" ;;
+stop) [ -e "$C/stop-is-lost" ] || { rm -f "$C/units/$2"; sed -i "/^$2\$/d" "$C/active"; } ;;
 show)
   case $* in
   *TriggeredBy*) cat "$C/triggers-${*: -1}" 2>/dev/null ;;

@@ -112,6 +112,16 @@ MUTANTS = (
         'committing) get "$S/$id/commit.deadline" ;;',
         "committing) REPLY=999999999 ;;",
     ),
+    Mutant(
+        "a_commit_that_is_undone_runs_no_longer",
+        '|| end_unit "fleetd-commit-$1.service" || return 1',
+        "|| true",
+    ),
+    Mutant(
+        "a_way_back_is_not_well_while_the_commit_may_run",
+        '|| end_unit "fleetd-commit-$1.service" || return 1',
+        '|| end_unit "fleetd-commit-$1.service"',
+    ),
     Mutant("a_commit_that_lost_the_race_is_not_committed", '    [ "$now" = "$from" ] || continue\n', ""),
     Mutant(
         "a_commit_is_not_reverted_by_order",
