@@ -506,6 +506,37 @@ def a_commit_whose_loader_lies_is_undone(rig: Rig) -> None:
     is_back(rig)
 
 
+def a_commit_whose_loader_garbles_its_file_is_undone(rig: Rig) -> None:
+    """It was readable when the trial began: what nobody can read now, no firmware may be able to boot."""
+    committing(rig)
+    rig.set("loader", "garble")
+    rig.run_commit()
+    assert rig.shown().state == "undoing"
+    run_reverts(rig)
+    is_back(rig)
+
+
+def a_way_back_whose_loader_garbles_its_file_is_not_well(rig: Rig) -> None:
+    """Nor is the old system's own program believed; it is asked again."""
+    committing(rig)
+    rig.set("loader", "garble\ngarble\ngarble")
+    rig.run_commit()
+    rig.run_revert()
+    assert (rig.shown().state, rig.shown().current) == ("undoing", OLD)
+    run_reverts(rig)
+    is_back(rig)
+
+
+def a_host_whose_loader_nobody_can_read_is_committed_by_permission(rig: Rig) -> None:
+    """The fleet file says ``boot = "external"``: then its program's word is all there is."""
+    rig.garble_loader()
+    live_trial(rig, boot_external=True)
+    rig.set("loader", "garble")
+    rig.order(order(rig, Verb.COMMIT, 11))
+    rig.run_commit()
+    assert (rig.shown().state, rig.shown().profile) == ("committed", NEW)
+
+
 def a_commit_whose_profile_lies_is_undone(rig: Rig) -> None:
     """So is the profile."""
     committing(rig)
@@ -699,7 +730,7 @@ def a_loader_that_fails_does_not_keep_a_host_unreachable(rig: Rig) -> None:
 
 def an_unreadable_loader_is_put_back_after_a_commit_began(rig: Rig) -> None:
     """Nobody can read what it boots, so its own program is asked to boot the old system."""
-    (rig.root / "boot/extlinux/extlinux.conf").write_text(f"DEFAULT x\nLABEL d\nAPPEND init={OLD}/init quiet\n")
+    rig.garble_loader()
     live_trial(rig, boot_external=True)
     rig.order(order(rig, Verb.COMMIT, 11))
     rig.set("loader", "fail")

@@ -150,6 +150,7 @@ boot)
   fail) exit 1 ;;
   die) die ;;
   lie) exit 0 ;;
+  garble) sed -i 's/^DEFAULT .*/DEFAULT x/' "$C/../boot/extlinux/extlinux.conf"; exit 0 ;;
   taken-back) for state in "$C"/../nix/var/fleetd-host/*/state; do echo undoing >"$state"; done ;;
   esac
   init=${me#"$(readlink -f "$C/..")"}/init
@@ -317,6 +318,11 @@ class Rig:
     def active(self) -> list[str]:
         """Services that run."""
         return (self.control / "active").read_text().split()
+
+    def garble_loader(self) -> None:
+        """Make the boot loader's file one that names no entry of its own."""
+        file = self.root / "boot/extlinux/extlinux.conf"
+        file.write_text(file.read_text().replace("DEFAULT d", "DEFAULT x"))
 
     def reboot(self) -> None:
         """Lose power and start what the boot loader says."""

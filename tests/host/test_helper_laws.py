@@ -98,8 +98,23 @@ MUTANTS = (
     Mutant("a_commit_moves_profile_and_boot_default", "committing && root_committed", "committing"),
     Mutant(
         "a_commit_whose_loader_lies_is_undone",
-        '[ "$BOOT_DEFAULT" = "${M[new]}" ] || [ "$BOOT_DEFAULT" = unreadable ] || { WHY',
+        'boots "${M[new]}" || { WHY',
         "true || { WHY",
+    ),
+    Mutant(
+        "a_commit_whose_loader_garbles_its_file_is_undone",
+        ' && [ "${M[boot_external]:-no}" = yes ]; }',
+        "; }",
+    ),
+    Mutant(
+        "a_way_back_whose_loader_garbles_its_file_is_not_well",
+        '[ "$REPLY" = "${M[old]}" ] && boots "${M[old]}"',
+        '[ "$REPLY" = "${M[old]}" ]',
+    ),
+    Mutant(
+        "a_host_whose_loader_nobody_can_read_is_committed_by_permission",
+        '[ "$BOOT_DEFAULT" = "$1" ] || {',
+        '[ "$BOOT_DEFAULT" = "$1" ] && {',
     ),
     Mutant(
         "a_commit_whose_profile_lies_is_undone",
