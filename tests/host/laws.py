@@ -547,6 +547,18 @@ def a_commit_whose_profile_lies_is_undone(rig: Rig) -> None:
     is_back(rig)
 
 
+def a_profile_that_lies_on_the_way_back_is_not_well(rig: Rig) -> None:
+    """The boot default never moved; what a later boot loader installs is what the profile says."""
+    committing(rig)
+    rig.set("loader", "fail")
+    rig.run_commit()
+    rig.set("profile", "lie\nlie")
+    rig.run_revert()
+    assert (rig.shown().state, rig.shown().current, rig.shown().profile) == ("undoing", OLD, NEW)
+    run_reverts(rig)
+    is_back(rig)
+
+
 def a_commit_that_fails_is_undone(rig: Rig) -> None:
     """The profile that was moved already comes back."""
     committing(rig)

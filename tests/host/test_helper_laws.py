@@ -121,6 +121,11 @@ MUTANTS = (
         '[ "$REPLY" = "${M[new]}" ] || { WHY="the profile is',
         'true || { WHY="the profile is',
     ),
+    Mutant(
+        "a_profile_that_lies_on_the_way_back_is_not_well",
+        '    [ "$REPLY" = "${M[old]}" ] || return 1\n  fi\n',
+        "  fi\n",
+    ),
     Mutant("a_commit_that_fails_is_undone", '  undo_default "$id" || loader=failed\n', ""),
     Mutant(
         "a_commit_that_hangs_is_undone_by_the_guard",
