@@ -647,6 +647,31 @@ def power_lost_in_a_commit_is_undone_or_finished(rig: Rig) -> None:
     is_back(rig)
 
 
+def a_revert_that_runs_after_a_reboot_says_itself_how_it_ends(rig: Rig) -> None:
+    """The old system's link is there long before its units are: somebody who asks meanwhile is not told "reverted"."""
+    committing(rig)
+    rig.set("loader", "die-after")
+    try:
+        rig.run_commit()
+    except Died:
+        rig.clear("loader")
+    rig.point("nix/var/nix/profiles/system", OLD)
+    rig.reboot()
+    rig.ask("facts")
+    assert (rig.shown().state, rig.shown().current) == ("undoing", NEW)
+    rig.set("switch", "cut-die")
+    try:
+        rig.run_revert()
+    except Died:
+        assert (rig.shown().current, rig.shown().boot_default) == (OLD, OLD)
+    else:
+        raise AssertionError("the revert was to be killed in its switch")
+    rig.ask("facts")
+    assert rig.shown().state == "undoing"
+    run_reverts(rig)
+    is_back(rig)
+
+
 def power_lost_after_the_whole_commit_is_committed(rig: Rig) -> None:
     """All of it is there, only the last word was not written."""
     committing(rig)

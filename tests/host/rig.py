@@ -133,6 +133,7 @@ test)
   next switch
   case $how in
   refuse-*) exit "${how#*-}" ;;
+  cut-die) runs "$me"; echo web.service >"$lists/start-list"; die ;;
   cut-*) runs "$me"; echo web.service >"$lists/start-list"; exit "${how#*-}" ;;
   down) echo web.service >"$C/down"; sed -i '/web.service/d' "$C/active"; exit 1 ;;
   broken) runs "$me"; rm -f "$lists"/*-list; echo bad.service >>"$C/failed"; exit 4 ;;

@@ -159,6 +159,11 @@ MUTANTS = (
         'if [ "$runs" = "${M[old]}" ] &&',
     ),
     Mutant(
+        "a_revert_that_runs_after_a_reboot_says_itself_how_it_ends",
+        '    [ "$REPLY" = inactive ] || return 0\n    mend_after_boot',
+        "    mend_after_boot",
+    ),
+    Mutant(
         "power_lost_after_the_whole_commit_is_committed",
         '  elif [ "$state" = committing ] &&',
         '  elif [ "$state" = trial ] &&',
