@@ -692,6 +692,31 @@ def committing(rig: Rig) -> None:
     assert said(rig.order(order(rig, Verb.COMMIT, 11))) == ("ok", "committing")
 
 
+def a_commit_from_the_console_is_told_as_one(rig: Rig) -> None:
+    """Whoever asks later learns that it was a person, and no order."""
+    live_trial(rig)
+    assert rig.console("finish")
+    rig.run_commit()
+    assert (rig.shown().state, rig.record("by")) == ("committed", "console")
+
+
+def a_commit_from_the_console_that_cannot_begin_says_so(rig: Rig) -> None:
+    """A person reads what is printed, and a script the exit code."""
+    live_trial(rig)
+    rig.set("full-from", "0")
+    assert not rig.console("finish")
+    rig.clear("full-from")
+    assert rig.shown().state == "trial"
+
+
+def a_commit_that_cannot_be_written_down_is_no_refusal(rig: Rig) -> None:
+    """Its last write may have come through: the controller must settle it, and not believe that nothing was done."""
+    live_trial(rig)
+    rig.set("writes", "0")
+    rig.set("full-from", "3")  # the fence is two
+    assert said(rig.order(order(rig, Verb.COMMIT, 11))) == ("error", "disk-full")
+
+
 # -- the way back -----------------------------------------------------------------------------------------------
 
 

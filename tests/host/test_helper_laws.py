@@ -168,6 +168,17 @@ MUTANTS = (
         '  elif [ "$state" = committing ] &&',
         '  elif [ "$state" = trial ] &&',
     ),
+    Mutant("a_commit_from_the_console_is_told_as_one", 'begin_commit "$id" console', 'begin_commit "$id" order'),
+    Mutant(
+        "a_commit_from_the_console_that_cannot_begin_says_so",
+        '|| { echo "cannot finish: $WHY"; exit 1; }',
+        "|| true",
+    ),
+    Mutant(
+        "a_commit_that_cannot_be_written_down_is_no_refusal",
+        '2) fail disk-full "$WHY" ;;',
+        '2) refuse bad-state "$WHY" ;;',
+    ),
     Mutant(
         "a_revert_is_judged_by_what_the_host_shows",
         '  if ! went_back "$id" "$code"; then',
