@@ -437,6 +437,29 @@ def a_switch_that_was_killed_is_never_taken_for_done(rig: Rig) -> None:
     is_back(rig)
 
 
+def a_switch_that_was_killed_in_its_activation_is_taken_back(rig: Rig) -> None:
+    """It had written its /etc, and moved nothing that shows."""
+    rig.order(order(rig, Verb.TRIAL, 10))
+    rig.set("switch", "die-in-activation")
+    rig.run_switch()
+    assert (rig.control / "etc").read_text() == f"{NEW[-1]}\n"
+    assert (rig.shown().state, rig.record("verdict")) == ("reverting", "interrupted")
+    run_reverts(rig)
+    is_back(rig)
+    assert (rig.control / "etc").read_text() == f"{OLD[-1]}\n"
+
+
+def a_switch_that_never_began_leaves_nothing_to_take_back(rig: Rig) -> None:
+    """Its unit could not even write down that it begins."""
+    rig.order(order(rig, Verb.TRIAL, 10))
+    rig.set("writes", "0")
+    rig.set("full-from", "0")
+    rig.begin_switch()
+    rig.clear("full-from")
+    rig.run_switch(begins=False)
+    is_untouched(rig, "reverted")
+
+
 def an_interrupted_switch_is_resumed_once(rig: Rig) -> None:
     """Left-over lists say that it stopped midway; the same call goes on."""
     rig.order(order(rig, Verb.TRIAL, 10))

@@ -142,8 +142,9 @@ test)
   deaf) runs "$me"; rm -f "$lists"/*-list; exit 0 ;; # systemd heard none of it, and nobody noticed
   die) runs "$me"; die ;;
   die-early) die ;;
+  die-in-activation) echo "${me##*-}" >"$C/etc"; die ;;
   foreign) runs "$C/../nix/store/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-nixos-system-web1-x" ;;
-  *) runs "$me"; rm -f "$lists"/*-list; settle ;;
+  *) runs "$me"; rm -f "$lists"/*-list; echo "${me##*-}" >"$C/etc"; settle ;;
   esac ;;
 boot)
   next loader
@@ -402,11 +403,16 @@ class Rig:
         self.kill_unit("guard")
         return False
 
-    def run_switch(self, *, last_word: bool = True) -> None:
+    def begin_switch(self) -> None:
+        """Let the switch unit's program run. Raises Died."""
+        self._pinned("do-switch")
+
+    def run_switch(self, *, begins: bool = True, last_word: bool = True) -> None:
         """Let the switch unit run to its end, however that is; killed whole, it has no last word."""
         result = "success"
         try:
-            self._pinned("do-switch")
+            if begins:
+                self.begin_switch()
         except Died:
             result = "signal"
         if last_word:
