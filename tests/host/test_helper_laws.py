@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from fleetd.host.wire import encode_order
+from fleetd.model.order import Verb
 from tests.host import laws, laws_of_units
-from tests.host.rig import HELPER, Rig
+from tests.host.rig import HELPER, STEP_TIMEOUT_S, Rig
 from tests.host.test_helper_against_the_model import place
 
 LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_of_units.LAWS)}
@@ -273,3 +278,51 @@ def test_without_its_protection_the_law_is_broken(mutant: Mutant, room: Path) ->
 
 def test_every_law_has_a_mutant() -> None:
     assert {mutant.law for mutant in MUTANTS} == set(LAWS)
+
+
+@contextmanager
+def listener(backlog: int) -> Iterator[socket.socket]:
+    """Listen on loopback."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(backlog)
+        server.settimeout(STEP_TIMEOUT_S)
+        yield server
+
+
+def reverting_to(room: Path, server: socket.socket) -> Rig:
+    """Return a host that is to go back, and that the controller reached at this address."""
+    rig = Rig(room / "host", *laws.SYSTEMS)
+    came_in = f"127.0.0.1 40000 127.0.0.1 {server.getsockname()[1]}"
+    rig.ask("trial", encode_order(laws.order(rig, Verb.TRIAL, 10)), {"SSH_CONNECTION": came_in})
+    rig.run_switch()
+    rig.order(laws.order(rig, Verb.REVERT, 11))
+    return rig
+
+
+def test_an_address_that_takes_no_connection_is_not_waited_for(room: Path) -> None:
+    with listener(0) as server, ExitStack() as stack:
+        for _ in range(3):  # a queue that is full answers nobody, as an address that is gone
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        rig = reverting_to(room, server)
+        rig.run_revert()  # within STEP_TIMEOUT_S
+        assert (rig.shown().state, rig.shown().current) == ("reverting", laws.OLD)
+
+
+@pytest.mark.parametrize(("said", "state"), [(b"SSH-2.0-test\r\n", "reverted"), (b"220 mail\r\n", "reverting")])
+def test_what_answers_where_the_controller_came_in_must_be_sshd(room: Path, said: bytes, state: str) -> None:
+    with listener(5) as server:
+        rig = reverting_to(room, server)
+
+        def answer() -> None:
+            client, _ = server.accept()
+            with client:
+                client.sendall(said)
+
+        thread = Thread(target=answer)
+        thread.start()
+        rig.run_revert()
+        thread.join()
+        assert rig.shown().state == state
