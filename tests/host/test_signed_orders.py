@@ -135,6 +135,16 @@ def test_the_environment_of_a_login_is_no_line_of_the_record(rig: Rig) -> None:
     ]
 
 
+def test_where_the_signers_cannot_be_read_nobody_is_one(rig: Rig) -> None:
+    signers = rig.root / "etc/fleetd-host/allowed_signers"
+    signers.unlink()
+    signers.symlink_to("/run/secrets/that-are-not-there-yet")
+    document = encode_order(order(rig, Verb.SETTLE, 10))
+    assert said(rig.ask("settle", document)) == ("refused", "unsigned")
+    assert said(rig.ask("settle", document + OURS.sign(document))) == ("refused", "bad-signature")
+    assert rig.shown().fence == "0.0"
+
+
 def test_an_order_for_one_verb_is_none_for_another(rig: Rig) -> None:
     live(rig)
     document = encode_order(order(rig, Verb.SETTLE, 20))
