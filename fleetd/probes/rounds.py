@@ -92,7 +92,10 @@ class Probes:
 
     async def _http(self, host: Host, kind: HttpCheck) -> Answer:
         if self._session is None:
-            self._session = aiohttp.ClientSession(auto_decompress=True)
+            # A new connection each time: one from before the switch would be answered behind a firewall that takes none
+            # any more. No limit over all hosts: those that hang must not make others wait, which is a failure as well.
+            connector = aiohttp.TCPConnector(limit=0, force_close=True)
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
         url = url_for(host, kind, host.addresses[0])
         try:
             async with self._session.get(url, allow_redirects=False) as response:
