@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -219,6 +220,8 @@ async def _http_on_host(link: HostLink, host: Host, kind: HttpCheck) -> Answer:
 async def _tcp(host: Host, port: int) -> Answer:
     try:
         _reader, writer = await asyncio.open_connection(host.addresses[0], port)
+    except socket.gaierror as error:
+        return ERROR, f"{host.addresses[0]}: {error}"
     except OSError as error:
         return FAIL, str(error)
     writer.close()

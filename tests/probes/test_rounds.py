@@ -211,6 +211,26 @@ async def test_units_and_commands_are_judged_by_their_exit(server: SshServer, pr
 
 
 @pytest.mark.asyncio
+async def test_a_command_that_a_signal_ends_has_failed(server: SshServer, probes: Probes) -> None:
+    """It could be asked, and crashed; the link is well."""
+
+    async def crash(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        await process.stdin.read()
+        process.exit_with_signal("SEGV")
+
+    server.answers["crash"] = crash
+    result = await one(probes, server.host(), CommandCheck(("crash",)))
+    assert (result.outcome, result.text) == (FAIL, "exit 139: ")
+
+
+@pytest.mark.asyncio
+async def test_a_name_that_the_controller_cannot_resolve_is_no_word_about_the_host(probes: Probes) -> None:
+    host = Host("web1", ("no-such-host.invalid",))
+    for kind in (TcpCheck(80), HttpCheck("http://{address}/")):
+        assert (await one(probes, host, kind)).outcome is ERROR
+
+
+@pytest.mark.asyncio
 async def test_a_command_that_says_too_much_still_ends(server: SshServer, probes: Probes) -> None:
     server.answers["chatty"] = reply(b"a" * 200_000, status=0)
     result = await one(probes, server.host(), CommandCheck(("chatty",)))
