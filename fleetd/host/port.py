@@ -115,7 +115,10 @@ class SshHosts:
 
     async def order(self, host: Host, order: Order, *, timeout_s: float, fresh: bool = False) -> HostStatus:
         """Send an order, once."""
-        document = encode_order(order)
+        try:
+            document = encode_order(order)
+        except WireError as error:
+            raise OrderRefused("bad-order", f"{host.name}: nothing was sent: {error}") from error
         if self._sign is not None:
             document += self._sign(document)
         reply = await self._ask(host, order.verb.value, document, timeout_s=timeout_s, fresh=fresh)

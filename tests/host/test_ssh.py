@@ -227,6 +227,14 @@ async def test_no_reply_in_time_is_unknown_and_the_next_question_goes_over_a_new
 
 
 @pytest.mark.asyncio
+async def test_an_order_that_cannot_be_written_is_refused_and_not_sent(server: SshServer, ask: SshHosts) -> None:
+    order = Order(Verb.SETTLE, "r-1.web1.1", Fence(1, 2), "web1", "m", "b", 10.0, ignore_units=("größe.service",))
+    with pytest.raises(OrderRefused, match="ignore_units"):
+        await ask.order(server.host(), order, timeout_s=5)
+    assert server.connections == []
+
+
+@pytest.mark.asyncio
 async def test_a_refusal_carries_the_helpers_word(server: SshServer, ask: SshHosts) -> None:
     server.answers["settle"] = reply(b"fleetd-host 1 1.9\nmessage=dGhlIGhvc3QgaG9sZHMgMS45\nend refused stale-fence\n")
     with pytest.raises(OrderRefused, match=r"the host holds 1\.9") as caught:
