@@ -127,10 +127,10 @@ class SshHosts:
         return self._status(host, reply)
 
     async def link(self, host: Host, *, timeout_s: float, fresh: bool = False) -> SshLink:
-        """Return the host's connection, or a new one that replaces it."""
+        """Return the host's connection, or a new one that replaces it: by wish, or since the fleet file changed."""
         contact = self._contacts.setdefault(host.name, _Contact())
         async with contact.lock:
-            if contact.link is not None and contact.link.is_alive and not fresh:
+            if contact.link is not None and contact.link.is_alive and contact.link.host == host and not fresh:
                 return contact.link
             new = await self._connect(host, contact, timeout_s)
             old, contact.link = contact.link, new

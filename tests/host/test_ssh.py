@@ -274,6 +274,20 @@ async def test_a_fresh_connection_replaces_the_old_one(server: SshServer, ask: S
 
 
 @pytest.mark.asyncio
+async def test_a_host_that_moved_in_the_fleet_file_is_asked_where_it_is_now(
+    server: SshServer, ask: SshHosts, tmp_path: Path
+) -> None:
+    server.answers["status"] = reply(STATUS)
+    assert (await ask.status(server.host(), timeout_s=5)).id == "r-1.web1.1"
+    (tmp_path / "new").mkdir()
+    async with SshServer(tmp_path / "new", client_key=server.client_key) as other:
+        other.answers["status"] = reply(STATUS.replace(b"r-1.web1.1", b"r-2.web1.1"))
+        assert (await ask.status(other.host(), timeout_s=5)).id == "r-2.web1.1"
+        with pytest.raises(LoginRefused):
+            await ask.status(other.host(user="nobody"), timeout_s=5)
+
+
+@pytest.mark.asyncio
 async def test_what_runs_over_a_replaced_connection_may_end_there(server: SshServer, ask: SshHosts) -> None:
     release = asyncio.Event()
 
