@@ -151,6 +151,13 @@ def test_systemd_boot_by_pattern_takes_the_newest_as_numbers_count(rig: Rig) -> 
         assert seen(rig) == ("systemd-boot", TWO)
 
 
+@pytest.mark.parametrize("other", ["nixos-generation-21", "nixos-generation-2-specialisation-debug"])
+def test_systemd_boot_takes_no_entry_whose_name_only_begins_like_its_default(rig: Rig, other: str) -> None:
+    entries(rig, ("nixos-generation-2", ONE), (other, TWO))
+    write(rig, "boot/loader/loader.conf", "default nixos-generation-2.conf\n")
+    assert seen(rig) == ("systemd-boot", ONE)
+
+
 def test_systemd_boot_with_counted_tries(rig: Rig) -> None:
     entries(rig, ("nixos-generation-1", ONE), ("nixos-generation-2+3-0", TWO))
     write(rig, "boot/loader/loader.conf", "default nixos-generation-2.conf\n")
