@@ -300,6 +300,15 @@ def reverting_to(room: Path, server: socket.socket) -> Rig:
     return rig
 
 
+def test_a_journal_that_hangs_does_not_keep_a_status_from_being_told(room: Path) -> None:
+    rig = Rig(room / "host", *laws.SYSTEMS)
+    rig.order(laws.order(rig, Verb.TRIAL, 10))
+    rig.set("switch", "broken")
+    rig.run_switch()
+    rig.set("journal-hangs", "yes")
+    assert rig.ask("status").fields["failed"] == "bad.service"  # within STEP_TIMEOUT_S
+
+
 def test_an_address_that_takes_no_connection_is_not_waited_for(room: Path) -> None:
     with listener(0) as server, ExitStack() as stack:
         for _ in range(3):  # a queue that is full answers nobody, as an address that is gone
