@@ -6,8 +6,10 @@ must fail: a law that cannot fail protects nobody.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from fleetd.host.wire import Reply, encode_order
 from fleetd.model.fence import Fence
@@ -713,6 +715,17 @@ def committing(rig: Rig) -> None:
     """Bring the host to where the commit unit is about to run."""
     live_trial(rig)
     assert said(rig.order(order(rig, Verb.COMMIT, 11))) == ("ok", "committing")
+
+
+def a_person_at_the_console_is_told_a_program_that_is_there(rig: Rig) -> None:
+    """Whichever way the helper came to the host."""
+    live_trial(rig)
+    for _ in range(100):
+        if (rig.control / "wall").exists():
+            break
+        time.sleep(0.05)
+    program = (rig.control / "wall").read_text().splitlines()[1].split()[0]
+    assert Path(program).is_file(), program
 
 
 def a_commit_from_the_console_is_told_as_one(rig: Rig) -> None:

@@ -203,7 +203,7 @@ STUBS = {
     "nix-store": NIX_STORE,
     "ip": IP,
     "sleep": "#!/bin/sh\n",
-    "wall": "#!/bin/sh\n",
+    "wall": "#!/bin/sh\nprintf '%s\\n' \"$1\" >CONTROL/wall.tmp && mv CONTROL/wall.tmp CONTROL/wall\n",
     "logger": "#!/bin/sh\n",
     "journalctl": "#!/bin/sh\n[ ! -e CONTROL/journal-hangs ] || exec /bin/sleep 1000\n",
 }

@@ -175,6 +175,11 @@ MUTANTS = (
         '  elif [ "$state" = committing ] &&',
         '  elif [ "$state" = trial ] &&',
     ),
+    Mutant(
+        "a_person_at_the_console_is_told_a_program_that_is_there",
+        "  $0 show |",
+        "  /nix/var/nix/gcroots/fleetd/helper show |",
+    ),
     Mutant("a_commit_from_the_console_is_told_as_one", 'begin_commit "$id" console', 'begin_commit "$id" order'),
     Mutant(
         "a_commit_from_the_console_that_cannot_begin_says_so",
