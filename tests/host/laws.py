@@ -462,6 +462,17 @@ def a_switch_that_never_began_leaves_nothing_to_take_back(rig: Rig) -> None:
     is_untouched(rig, "reverted")
 
 
+def a_system_is_switched_to_as_by_hand(rig: Rig) -> None:
+    """What its programs and its boot loader write is not for root alone; the helper's own state is."""
+    committing(rig)
+    rig.set("loader", "fail")
+    rig.run_commit()
+    run_reverts(rig)
+    is_back(rig)
+    assert (rig.control / "umasks").read_text().split() == ["0022"] * 3  # test, boot, test
+    assert (rig.root / "nix/var/fleetd-host").stat().st_mode & 0o77 == 0
+
+
 def an_interrupted_switch_is_resumed_once(rig: Rig) -> None:
     """Left-over lists say that it stopped midway; the same call goes on."""
     rig.order(order(rig, Verb.TRIAL, 10))

@@ -115,6 +115,7 @@ SWITCH = (
     + r"""
 me=$(readlink -f "${0%/*}/..")
 printf '%s\n' "stc ${me##*-} $1" >>"$C/log"
+umask >>"$C/umasks"
 runs() { before=$(readlink "$C/../run/current-system"); ln -sfn "$1" "$C/../run/current-system"; }
 INVOCATIONS
 # What the real one does about units: those that differ end, and those that the new system has begin.

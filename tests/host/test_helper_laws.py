@@ -97,6 +97,7 @@ MUTANTS = (
     ),
     Mutant("a_switch_that_was_killed_in_its_activation_is_taken_back", 'elif killed "$1"; then', "elif false; then"),
     Mutant("a_switch_that_never_began_leaves_nothing_to_take_back", "|| code=never", "|| true"),
+    Mutant("a_system_is_switched_to_as_by_hand", "as_any_switch() { umask 022; }", "as_any_switch() { :; }"),
     Mutant("an_interrupted_switch_is_resumed_once", "retried=1; continue;", "retried=1;"),
     Mutant("a_switch_that_stays_interrupted_is_taken_back", "  has_lists && lists=yes\n", ""),
     Mutant("a_switch_runs_once", '[ ! -e "$S/$id/switch.started" ] || exit 0', ":"),
