@@ -23,7 +23,7 @@ from fleetd.model.check import (
     Via,
 )
 from fleetd.model.facts import UNREADABLE, HostStatus
-from fleetd.model.fleet import Host
+from fleetd.model.fleet import BootKind, Host
 from fleetd.ports import ByteChannel, HostLink, HostPort, ProbeRequest
 
 BODY_LIMIT_BYTES = 1024 * 1024
@@ -146,7 +146,8 @@ class Probes:
         if request.expect is not None and facts.current != request.expect:
             return FAIL, f"it runs {facts.current}"
         wanted = request.boot_default
-        if wanted is not None and facts.boot_default not in (wanted, UNREADABLE):
+        by_permission = host.boot is BootKind.EXTERNAL and facts.boot_default == UNREADABLE
+        if wanted is not None and facts.boot_default != wanted and not by_permission:
             return FAIL, f"it would boot {facts.boot_default}"
         return PASS, ""
 

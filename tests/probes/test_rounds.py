@@ -23,7 +23,8 @@ from fleetd.model.check import (
     UnitCheck,
     Via,
 )
-from fleetd.model.fleet import Host
+from fleetd.model.facts import UNREADABLE
+from fleetd.model.fleet import BootKind, Host
 from fleetd.model.store_path import StorePath
 from fleetd.ports import ProbeRequest
 from fleetd.probes.rounds import Probes, judge_http, url_for
@@ -172,6 +173,16 @@ async def test_what_the_host_shows_fails_its_check(
     assert results[check].outcome is FAIL
     assert text in results[check].text
     assert {name for name, result in results.items() if result.outcome is not PASS} == {check}
+
+
+@pytest.mark.asyncio
+async def test_a_boot_default_that_nobody_can_read_is_good_only_where_the_fleet_file_says_so(
+    server: SshServer, probes: Probes
+) -> None:
+    server.answers["facts"] = document(boot_default=UNREADABLE)
+    for boot, outcome in ((BootKind.AUTO, FAIL), (BootKind.EXTERNAL, PASS)):
+        results = await built_in(probes, server.host(boot=boot), boot_default=SYSTEM)
+        assert results["state"].outcome is outcome
 
 
 @pytest.mark.asyncio
