@@ -71,7 +71,10 @@ class CommandChannel:
         return self._tail.decode("utf-8", errors="replace")
 
     async def wait(self, timeout_s: float) -> int:
-        """Return the exit status: 128 and its number when a signal ended it. Raises OutcomeUnknown when the link died first or the time is up."""
+        """Return the exit status, or 128 and the number of the signal that ended it.
+
+        Raises OutcomeUnknown when the link died first or the time is up.
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 await self._process.wait_closed()
