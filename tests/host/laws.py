@@ -776,6 +776,18 @@ def a_revert_is_judged_by_what_the_host_shows(rig: Rig) -> None:
     assert rig.shown().state == "stranded"
 
 
+def what_the_switch_left_in_the_queue_is_ended_and_nothing_else(rig: Rig) -> None:
+    """A hung unit of its own would hang the way back; a backup that was at work before is nobody's leftover."""
+    rig.set("jobs", "7 backup.service start running\n8 nightly.target start waiting")
+    live_trial(rig)
+    rig.set("jobs", "7 backup.service start running\n9 hung.service start running")
+    rig.order(order(rig, Verb.REVERT, 11))
+    run_reverts(rig)
+    is_back(rig)
+    assert "systemctl kill -s KILL hung.service" in rig.log()
+    assert not [line for line in rig.log() if "backup" in line]
+
+
 def a_revert_that_leaves_a_unit_down_is_not_well(rig: Rig) -> None:
     """Running the old system is not enough: what ran before must run again."""
     live_trial(rig)

@@ -67,7 +67,8 @@ kill) rm -f "$C/units/${*: -1}" ;;
 is-active) if [ -e "$C/units/$2" ] || grep -qx "$2" "$C/active"; then echo active; else echo inactive; exit 3; fi ;;
 is-system-running) cat "$C/is-system-running" ;;
 list-units) case $* in *--state=failed*) cat "$C/failed" ;; *) cat "$C/active" ;; esac ;;
-list-jobs | cancel) ;;
+list-jobs) [ ! -e "$C/jobs" ] || cat "$C/jobs" ;;
+cancel) ;;
 reboot) printf 'reboot\n' >>"$C/reboots" ;;
 esac
 """

@@ -197,6 +197,11 @@ MUTANTS = (
         '  if ! went_back "$id" "$code"; then',
         '  if [ "$code" != 0 ]; then',
     ),
+    Mutant(
+        "what_the_switch_left_in_the_queue_is_ended_and_nothing_else",
+        """*$'\\n'"$job $unit"$'\\n'*) continue""",
+        "no) continue",
+    ),
     Mutant("a_revert_that_leaves_a_unit_down_is_not_well", '  [ -z "$WHY" ]\n}', "  true\n}"),
     Mutant("a_revert_that_was_killed_twice_ends", "REVERT_RUNS=6", "REVERT_RUNS=2"),
     Mutant("a_revert_whose_program_cannot_end_is_finished_by_hand", "    finish_by_hand\n", ""),
