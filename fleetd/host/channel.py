@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 
 import asyncssh
@@ -70,7 +71,10 @@ class CommandChannel:
         return self._tail.decode("utf-8", errors="replace")
 
     async def wait(self, timeout_s: float) -> int:
-        """Return the exit status. Raises OutcomeUnknown when the link died first or the time is up."""
+        """Return the exit status, or 128 and the number of the signal that ended it.
+
+        Raises OutcomeUnknown when the link died first or the time is up.
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 await self._process.wait_closed()
@@ -79,6 +83,9 @@ class CommandChannel:
             raise OutcomeUnknown(f"{self._name}: no end within {timeout_s:.0f} s") from error
         # A link that dies ends a wait without an error and without a status (seen on asyncssh 2.24).
         status = self._process.exit_status
+        if (killed := self._process.exit_signal) is not None:
+            # As a shell tells it, which sshd has left out when the command was its only one.
+            return 128 + getattr(signal, f"SIG{killed[0]}", 0)
         if status is None or status < 0:
             raise OutcomeUnknown(f"{self._name}: the link was lost before it ended")
         return status

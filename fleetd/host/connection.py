@@ -82,6 +82,11 @@ class SshLink:
         """The path of the helper on this host, once this connection has made sure of it."""
 
     @property
+    def host(self) -> Host:
+        """The host as the fleet file had it when this connection was made."""
+        return self._host
+
+    @property
     def is_alive(self) -> bool:
         """Whether the connection is not known to be closed."""
         return not self._connection.is_closed()

@@ -115,7 +115,10 @@ class SshHosts:
 
     async def order(self, host: Host, order: Order, *, timeout_s: float, fresh: bool = False) -> HostStatus:
         """Send an order, once."""
-        document = encode_order(order)
+        try:
+            document = encode_order(order)
+        except WireError as error:
+            raise OrderRefused("bad-order", f"{host.name}: nothing was sent: {error}") from error
         if self._sign is not None:
             document += self._sign(document)
         reply = await self._ask(host, order.verb.value, document, timeout_s=timeout_s, fresh=fresh)
@@ -124,10 +127,10 @@ class SshHosts:
         return self._status(host, reply)
 
     async def link(self, host: Host, *, timeout_s: float, fresh: bool = False) -> SshLink:
-        """Return the host's connection, or a new one that replaces it."""
+        """Return the host's connection, or a new one that replaces it: by wish, or since the fleet file changed."""
         contact = self._contacts.setdefault(host.name, _Contact())
         async with contact.lock:
-            if contact.link is not None and contact.link.is_alive and not fresh:
+            if contact.link is not None and contact.link.is_alive and contact.link.host == host and not fresh:
                 return contact.link
             new = await self._connect(host, contact, timeout_s)
             old, contact.link = contact.link, new

@@ -117,6 +117,13 @@ def printable(text: str) -> str:
     return "".join(c if c in "\n\t" or (c.isprintable()) else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def _number(text: str) -> float:
+    """Return a number that can be reckoned with. Raises ValueError for all else, as what is no number does."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text!r} is no number")
+    return number
+
+
 def facts_of(reply: Reply) -> HostFacts:
     """Return the facts in a reply. Raises WireError naming the field that is missing or wrong."""
     field = reply.fields
@@ -131,7 +138,7 @@ def facts_of(reply: Reply) -> HostFacts:
             boot_default=field["boot_default"],
             boot_kind=field["boot_kind"],
             boot_id=field["boot_id"],
-            uptime_s=float(field["uptime_s"]),
+            uptime_s=_number(field["uptime_s"]),
             machine_id=field["machine_id"],
             hostname=field["hostname"],
             system=field["system"],
@@ -142,7 +149,7 @@ def facts_of(reply: Reply) -> HostFacts:
             nix_free_bytes=int(field["nix_free_bytes"]),
             nix_free_inodes=int(field["nix_free_inodes"]),
             boot_free_bytes=int(field["boot_free_bytes"]),
-            clock=float(field["clock"]),
+            clock=_number(field["clock"]),
             other_actors=tuple(field["other_actors"].split()),
             active_units=tuple(field["active"].split()),
             failed_units=tuple(field["failed"].split()),
@@ -165,7 +172,7 @@ def status_of(reply: Reply) -> HostStatus:
             old=field.get("old", ""),
             new=field.get("new", ""),
             current=field["current"],
-            deadline_in_s=None if left is None else float(left),
+            deadline_in_s=None if left is None else _number(left),
             verdict=Verdict(field.get("verdict") or "none"),
             exit_code=field.get("exit", ""),
             failed_units=tuple(field.get("failed", "").split()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from fleetd.model.check import (
     Via,
 )
 from fleetd.model.facts import UNREADABLE, HostStatus
-from fleetd.model.fleet import Host
+from fleetd.model.fleet import BootKind, Host
 from fleetd.ports import ByteChannel, HostLink, HostPort, ProbeRequest
 
 BODY_LIMIT_BYTES = 1024 * 1024
@@ -92,7 +93,10 @@ class Probes:
 
     async def _http(self, host: Host, kind: HttpCheck) -> Answer:
         if self._session is None:
-            self._session = aiohttp.ClientSession(auto_decompress=True)
+            # A new connection each time: one from before the switch would be answered behind a firewall that takes none
+            # any more. No limit over all hosts: those that hang must not make others wait, which is a failure as well.
+            connector = aiohttp.TCPConnector(limit=0, force_close=True)
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
         url = url_for(host, kind, host.addresses[0])
         try:
             async with self._session.get(url, allow_redirects=False) as response:
@@ -142,7 +146,8 @@ class Probes:
         if request.expect is not None and facts.current != request.expect:
             return FAIL, f"it runs {facts.current}"
         wanted = request.boot_default
-        if wanted is not None and facts.boot_default not in (wanted, UNREADABLE):
+        by_permission = host.boot is BootKind.EXTERNAL and facts.boot_default == UNREADABLE
+        if wanted is not None and facts.boot_default != wanted and not by_permission:
             return FAIL, f"it would boot {facts.boot_default}"
         return PASS, ""
 
@@ -216,6 +221,8 @@ async def _http_on_host(link: HostLink, host: Host, kind: HttpCheck) -> Answer:
 async def _tcp(host: Host, port: int) -> Answer:
     try:
         _reader, writer = await asyncio.open_connection(host.addresses[0], port)
+    except socket.gaierror as error:
+        return ERROR, f"{host.addresses[0]}: {error}"
     except OSError as error:
         return FAIL, str(error)
     writer.close()

@@ -6,8 +6,10 @@ must fail: a law that cannot fail protects nobody.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from fleetd.host.wire import Reply, encode_order
 from fleetd.model.fence import Fence
@@ -437,6 +439,40 @@ def a_switch_that_was_killed_is_never_taken_for_done(rig: Rig) -> None:
     is_back(rig)
 
 
+def a_switch_that_was_killed_in_its_activation_is_taken_back(rig: Rig) -> None:
+    """It had written its /etc, and moved nothing that shows."""
+    rig.order(order(rig, Verb.TRIAL, 10))
+    rig.set("switch", "die-in-activation")
+    rig.run_switch()
+    assert (rig.control / "etc").read_text() == f"{NEW[-1]}\n"
+    assert (rig.shown().state, rig.record("verdict")) == ("reverting", "interrupted")
+    run_reverts(rig)
+    is_back(rig)
+    assert (rig.control / "etc").read_text() == f"{OLD[-1]}\n"
+
+
+def a_switch_that_never_began_leaves_nothing_to_take_back(rig: Rig) -> None:
+    """Its unit could not even write down that it begins."""
+    rig.order(order(rig, Verb.TRIAL, 10))
+    rig.set("writes", "0")
+    rig.set("full-from", "0")
+    rig.begin_switch()
+    rig.clear("full-from")
+    rig.run_switch(begins=False)
+    is_untouched(rig, "reverted")
+
+
+def a_system_is_switched_to_as_by_hand(rig: Rig) -> None:
+    """What its programs and its boot loader write is not for root alone; the helper's own state is."""
+    committing(rig)
+    rig.set("loader", "fail")
+    rig.run_commit()
+    run_reverts(rig)
+    is_back(rig)
+    assert (rig.control / "umasks").read_text().split() == ["0022"] * 3  # test, boot, test
+    assert (rig.root / "nix/var/fleetd-host").stat().st_mode & 0o77 == 0
+
+
 def an_interrupted_switch_is_resumed_once(rig: Rig) -> None:
     """Left-over lists say that it stopped midway; the same call goes on."""
     rig.order(order(rig, Verb.TRIAL, 10))
@@ -506,12 +542,55 @@ def a_commit_whose_loader_lies_is_undone(rig: Rig) -> None:
     is_back(rig)
 
 
+def a_commit_whose_loader_garbles_its_file_is_undone(rig: Rig) -> None:
+    """It was readable when the trial began: what nobody can read now, no firmware may be able to boot."""
+    committing(rig)
+    rig.set("loader", "garble")
+    rig.run_commit()
+    assert rig.shown().state == "undoing"
+    run_reverts(rig)
+    is_back(rig)
+
+
+def a_way_back_whose_loader_garbles_its_file_is_not_well(rig: Rig) -> None:
+    """Nor is the old system's own program believed; it is asked again."""
+    committing(rig)
+    rig.set("loader", "garble\ngarble\ngarble")
+    rig.run_commit()
+    rig.run_revert()
+    assert (rig.shown().state, rig.shown().current) == ("undoing", OLD)
+    run_reverts(rig)
+    is_back(rig)
+
+
+def a_host_whose_loader_nobody_can_read_is_committed_by_permission(rig: Rig) -> None:
+    """The fleet file says ``boot = "external"``: then its program's word is all there is."""
+    rig.garble_loader()
+    live_trial(rig, boot_external=True)
+    rig.set("loader", "garble")
+    rig.order(order(rig, Verb.COMMIT, 11))
+    rig.run_commit()
+    assert (rig.shown().state, rig.shown().profile) == ("committed", NEW)
+
+
 def a_commit_whose_profile_lies_is_undone(rig: Rig) -> None:
     """So is the profile."""
     committing(rig)
     rig.set("profile", "lie")
     rig.run_commit()
     assert rig.shown().state == "undoing"
+    run_reverts(rig)
+    is_back(rig)
+
+
+def a_profile_that_lies_on_the_way_back_is_not_well(rig: Rig) -> None:
+    """The boot default never moved; what a later boot loader installs is what the profile says."""
+    committing(rig)
+    rig.set("loader", "fail")
+    rig.run_commit()
+    rig.set("profile", "lie\nlie")
+    rig.run_revert()
+    assert (rig.shown().state, rig.shown().current, rig.shown().profile) == ("undoing", OLD, NEW)
     run_reverts(rig)
     is_back(rig)
 
@@ -532,6 +611,33 @@ def a_commit_that_hangs_is_undone_by_the_guard(rig: Rig) -> None:
     rig.pass_time(TIMES.commit_timeout_s + 1)
     rig.guard_looks()
     assert rig.shown().state == "undoing"
+    run_reverts(rig)
+    is_back(rig)
+
+
+def a_commit_that_is_undone_runs_no_longer(rig: Rig) -> None:
+    """The guard called it off, and its loader is still at work: what that writes now would be booted next."""
+    committing(rig)
+    rig.pass_time(TIMES.commit_timeout_s + 1)
+    rig.guard_looks()
+    assert rig.shown().units == {"guard", "commit", "revert"}
+    rig.forget_log()
+    rig.run_revert()
+    log = rig.log()
+    stop = f"systemctl stop fleetd-commit-{ID}.service"
+    assert stop in log and log.index(stop) < log.index(f"stc {OLD[-1]} test")
+    assert "commit" not in rig.shown().units
+
+
+def a_way_back_is_not_well_while_the_commit_may_run(rig: Rig) -> None:
+    """What runs comes back; the host is not called well while a commit may still move its default."""
+    committing(rig)
+    rig.pass_time(TIMES.commit_timeout_s + 1)
+    rig.guard_looks()
+    rig.set("stop-is-lost", "yes")
+    rig.run_revert()
+    assert (rig.shown().state, rig.shown().current) == ("undoing", OLD)
+    rig.clear("stop-is-lost")
     run_reverts(rig)
     is_back(rig)
 
@@ -577,6 +683,31 @@ def power_lost_in_a_commit_is_undone_or_finished(rig: Rig) -> None:
     is_back(rig)
 
 
+def a_revert_that_runs_after_a_reboot_says_itself_how_it_ends(rig: Rig) -> None:
+    """The old system's link is there long before its units are: somebody who asks meanwhile is not told "reverted"."""
+    committing(rig)
+    rig.set("loader", "die-after")
+    try:
+        rig.run_commit()
+    except Died:
+        rig.clear("loader")
+    rig.point("nix/var/nix/profiles/system", OLD)
+    rig.reboot()
+    rig.ask("facts")
+    assert (rig.shown().state, rig.shown().current) == ("undoing", NEW)
+    rig.set("switch", "cut-die")
+    try:
+        rig.run_revert()
+    except Died:
+        assert (rig.shown().current, rig.shown().boot_default) == (OLD, OLD)
+    else:
+        raise AssertionError("the revert was to be killed in its switch")
+    rig.ask("facts")
+    assert rig.shown().state == "undoing"
+    run_reverts(rig)
+    is_back(rig)
+
+
 def power_lost_after_the_whole_commit_is_committed(rig: Rig) -> None:
     """All of it is there, only the last word was not written."""
     committing(rig)
@@ -597,6 +728,42 @@ def committing(rig: Rig) -> None:
     assert said(rig.order(order(rig, Verb.COMMIT, 11))) == ("ok", "committing")
 
 
+def a_person_at_the_console_is_told_a_program_that_is_there(rig: Rig) -> None:
+    """Whichever way the helper came to the host."""
+    live_trial(rig)
+    for _ in range(100):
+        if (rig.control / "wall").exists():
+            break
+        time.sleep(0.05)
+    program = (rig.control / "wall").read_text().splitlines()[1].split()[0]
+    assert Path(program).is_file(), program
+
+
+def a_commit_from_the_console_is_told_as_one(rig: Rig) -> None:
+    """Whoever asks later learns that it was a person, and no order."""
+    live_trial(rig)
+    assert rig.console("finish")
+    rig.run_commit()
+    assert (rig.shown().state, rig.record("by")) == ("committed", "console")
+
+
+def a_commit_from_the_console_that_cannot_begin_says_so(rig: Rig) -> None:
+    """A person reads what is printed, and a script the exit code."""
+    live_trial(rig)
+    rig.set("full-from", "0")
+    assert not rig.console("finish")
+    rig.clear("full-from")
+    assert rig.shown().state == "trial"
+
+
+def a_commit_that_cannot_be_written_down_is_no_refusal(rig: Rig) -> None:
+    """Its last write may have come through: the controller must settle it, and not believe that nothing was done."""
+    live_trial(rig)
+    rig.set("writes", "0")
+    rig.set("full-from", "3")  # the fence is two
+    assert said(rig.order(order(rig, Verb.COMMIT, 11))) == ("error", "disk-full")
+
+
 # -- the way back -----------------------------------------------------------------------------------------------
 
 
@@ -607,6 +774,18 @@ def a_revert_is_judged_by_what_the_host_shows(rig: Rig) -> None:
     rig.set("switch", "refuse-0\nrefuse-0\nrefuse-0")
     run_reverts(rig)
     assert rig.shown().state == "stranded"
+
+
+def what_the_switch_left_in_the_queue_is_ended_and_nothing_else(rig: Rig) -> None:
+    """A hung unit of its own would hang the way back; a backup that was at work before is nobody's leftover."""
+    rig.set("jobs", "7 backup.service start running\n8 nightly.target start waiting")
+    live_trial(rig)
+    rig.set("jobs", "7 backup.service start running\n9 hung.service start running")
+    rig.order(order(rig, Verb.REVERT, 11))
+    run_reverts(rig)
+    is_back(rig)
+    assert "systemctl kill -s KILL hung.service" in rig.log()
+    assert not [line for line in rig.log() if "backup" in line]
 
 
 def a_revert_that_leaves_a_unit_down_is_not_well(rig: Rig) -> None:
@@ -672,7 +851,7 @@ def a_loader_that_fails_does_not_keep_a_host_unreachable(rig: Rig) -> None:
 
 def an_unreadable_loader_is_put_back_after_a_commit_began(rig: Rig) -> None:
     """Nobody can read what it boots, so its own program is asked to boot the old system."""
-    (rig.root / "boot/extlinux/extlinux.conf").write_text(f"DEFAULT x\nLABEL d\nAPPEND init={OLD}/init quiet\n")
+    rig.garble_loader()
     live_trial(rig, boot_external=True)
     rig.order(order(rig, Verb.COMMIT, 11))
     rig.set("loader", "fail")

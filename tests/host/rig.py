@@ -57,7 +57,7 @@ start)
   [ -e "$C/../run/systemd/system/$2" ] || exit 5
   : >"$C/units/$2" ;;
 restart) grep -qx "$2" "$C/active" || echo "$2" >>"$C/active"; begin "$2" ;;
-stop) rm -f "$C/units/$2"; sed -i "/^$2\$/d" "$C/active" ;;
+stop) [ -e "$C/stop-is-lost" ] || { rm -f "$C/units/$2"; sed -i "/^$2\$/d" "$C/active"; } ;;
 show)
   case $* in
   *TriggeredBy*) cat "$C/triggers-${*: -1}" 2>/dev/null ;;
@@ -67,7 +67,8 @@ kill) rm -f "$C/units/${*: -1}" ;;
 is-active) if [ -e "$C/units/$2" ] || grep -qx "$2" "$C/active"; then echo active; else echo inactive; exit 3; fi ;;
 is-system-running) cat "$C/is-system-running" ;;
 list-units) case $* in *--state=failed*) cat "$C/failed" ;; *) cat "$C/active" ;; esac ;;
-list-jobs | cancel) ;;
+list-jobs) [ ! -e "$C/jobs" ] || cat "$C/jobs" ;;
+cancel) ;;
 reboot) printf 'reboot\n' >>"$C/reboots" ;;
 esac
 """
@@ -115,6 +116,7 @@ SWITCH = (
     + r"""
 me=$(readlink -f "${0%/*}/..")
 printf '%s\n' "stc ${me##*-} $1" >>"$C/log"
+umask >>"$C/umasks"
 runs() { before=$(readlink "$C/../run/current-system"); ln -sfn "$1" "$C/../run/current-system"; }
 INVOCATIONS
 # What the real one does about units: those that differ end, and those that the new system has begin.
@@ -133,6 +135,7 @@ test)
   next switch
   case $how in
   refuse-*) exit "${how#*-}" ;;
+  cut-die) runs "$me"; echo web.service >"$lists/start-list"; die ;;
   cut-*) runs "$me"; echo web.service >"$lists/start-list"; exit "${how#*-}" ;;
   down) echo web.service >"$C/down"; sed -i '/web.service/d' "$C/active"; exit 1 ;;
   broken) runs "$me"; rm -f "$lists"/*-list; echo bad.service >>"$C/failed"; exit 4 ;;
@@ -141,8 +144,9 @@ test)
   deaf) runs "$me"; rm -f "$lists"/*-list; exit 0 ;; # systemd heard none of it, and nobody noticed
   die) runs "$me"; die ;;
   die-early) die ;;
+  die-in-activation) echo "${me##*-}" >"$C/etc"; die ;;
   foreign) runs "$C/../nix/store/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-nixos-system-web1-x" ;;
-  *) runs "$me"; rm -f "$lists"/*-list; settle ;;
+  *) runs "$me"; rm -f "$lists"/*-list; echo "${me##*-}" >"$C/etc"; settle ;;
   esac ;;
 boot)
   next loader
@@ -150,6 +154,7 @@ boot)
   fail) exit 1 ;;
   die) die ;;
   lie) exit 0 ;;
+  garble) sed -i 's/^DEFAULT .*/DEFAULT x/' "$C/../boot/extlinux/extlinux.conf"; exit 0 ;;
   taken-back) for state in "$C"/../nix/var/fleetd-host/*/state; do echo undoing >"$state"; done ;;
   esac
   init=${me#"$(readlink -f "$C/..")"}/init
@@ -200,9 +205,9 @@ STUBS = {
     "nix-store": NIX_STORE,
     "ip": IP,
     "sleep": "#!/bin/sh\n",
-    "wall": "#!/bin/sh\n",
+    "wall": "#!/bin/sh\nprintf '%s\\n' \"$1\" >CONTROL/wall.tmp && mv CONTROL/wall.tmp CONTROL/wall\n",
     "logger": "#!/bin/sh\n",
-    "journalctl": "#!/bin/sh\n",
+    "journalctl": "#!/bin/sh\n[ ! -e CONTROL/journal-hangs ] || exec /bin/sleep 1000\n",
 }
 
 
@@ -318,6 +323,11 @@ class Rig:
         """Services that run."""
         return (self.control / "active").read_text().split()
 
+    def garble_loader(self) -> None:
+        """Make the boot loader's file one that names no entry of its own."""
+        file = self.root / "boot/extlinux/extlinux.conf"
+        file.write_text(file.read_text().replace("DEFAULT d", "DEFAULT x"))
+
     def reboot(self) -> None:
         """Lose power and start what the boot loader says."""
         self.boots += 1
@@ -375,9 +385,9 @@ class Rig:
         """Send an order. Raises Died when the helper was killed before it answered."""
         return self.ask(order.verb.value, encode_order(order))
 
-    def ask(self, verb: str, document: bytes = b"") -> Reply:
-        """Run the helper as the controller does."""
-        done = self._run(self.helper, verb, stdin=document)
+    def ask(self, verb: str, document: bytes = b"", extra: Mapping[str, str] | None = None) -> Reply:
+        """Run the helper as the controller does; ``extra`` is more of the login's environment."""
+        done = self._run(self.helper, verb, stdin=document, extra=extra)
         assert done.stderr == b"", done.stderr.decode()
         return parse_reply(done.stdout)
 
@@ -395,11 +405,16 @@ class Rig:
         self.kill_unit("guard")
         return False
 
-    def run_switch(self, *, last_word: bool = True) -> None:
+    def begin_switch(self) -> None:
+        """Let the switch unit's program run. Raises Died."""
+        self._pinned("do-switch")
+
+    def run_switch(self, *, begins: bool = True, last_word: bool = True) -> None:
         """Let the switch unit run to its end, however that is; killed whole, it has no last word."""
         result = "success"
         try:
-            self._pinned("do-switch")
+            if begins:
+                self.begin_switch()
         except Died:
             result = "signal"
         if last_word:

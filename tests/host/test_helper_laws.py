@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from fleetd.host.wire import encode_order
+from fleetd.model.order import Verb
 from tests.host import laws, laws_of_units
-from tests.host.rig import HELPER, Rig
+from tests.host.rig import HELPER, STEP_TIMEOUT_S, Rig
 from tests.host.test_helper_against_the_model import place
 
 LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_of_units.LAWS)}
@@ -90,6 +95,9 @@ MUTANTS = (
         "    *) REPLY=interrupted ;;\n    esac",
         "    *) REPLY=live ;;\n    esac",
     ),
+    Mutant("a_switch_that_was_killed_in_its_activation_is_taken_back", 'elif killed "$1"; then', "elif false; then"),
+    Mutant("a_switch_that_never_began_leaves_nothing_to_take_back", "|| code=never", "|| true"),
+    Mutant("a_system_is_switched_to_as_by_hand", "as_any_switch() { umask 022; }", "as_any_switch() { :; }"),
     Mutant("an_interrupted_switch_is_resumed_once", "retried=1; continue;", "retried=1;"),
     Mutant("a_switch_that_stays_interrupted_is_taken_back", "  has_lists && lists=yes\n", ""),
     Mutant("a_switch_runs_once", '[ ! -e "$S/$id/switch.started" ] || exit 0', ":"),
@@ -98,19 +106,49 @@ MUTANTS = (
     Mutant("a_commit_moves_profile_and_boot_default", "committing && root_committed", "committing"),
     Mutant(
         "a_commit_whose_loader_lies_is_undone",
-        '[ "$BOOT_DEFAULT" = "${M[new]}" ] || [ "$BOOT_DEFAULT" = unreadable ] || { WHY',
+        'boots "${M[new]}" || { WHY',
         "true || { WHY",
+    ),
+    Mutant(
+        "a_commit_whose_loader_garbles_its_file_is_undone",
+        ' && [ "${M[boot_external]:-no}" = yes ]; }',
+        "; }",
+    ),
+    Mutant(
+        "a_way_back_whose_loader_garbles_its_file_is_not_well",
+        '[ "$REPLY" = "${M[old]}" ] && boots "${M[old]}"',
+        '[ "$REPLY" = "${M[old]}" ]',
+    ),
+    Mutant(
+        "a_host_whose_loader_nobody_can_read_is_committed_by_permission",
+        '[ "$BOOT_DEFAULT" = "$1" ] || {',
+        '[ "$BOOT_DEFAULT" = "$1" ] && {',
     ),
     Mutant(
         "a_commit_whose_profile_lies_is_undone",
         '[ "$REPLY" = "${M[new]}" ] || { WHY="the profile is',
         'true || { WHY="the profile is',
     ),
+    Mutant(
+        "a_profile_that_lies_on_the_way_back_is_not_well",
+        '    [ "$REPLY" = "${M[old]}" ] || return 1\n  fi\n',
+        "  fi\n",
+    ),
     Mutant("a_commit_that_fails_is_undone", '  undo_default "$id" || loader=failed\n', ""),
     Mutant(
         "a_commit_that_hangs_is_undone_by_the_guard",
         'committing) get "$S/$id/commit.deadline" ;;',
         "committing) REPLY=999999999 ;;",
+    ),
+    Mutant(
+        "a_commit_that_is_undone_runs_no_longer",
+        '|| end_unit "fleetd-commit-$1.service" || return 1',
+        "|| true",
+    ),
+    Mutant(
+        "a_way_back_is_not_well_while_the_commit_may_run",
+        '|| end_unit "fleetd-commit-$1.service" || return 1',
+        '|| end_unit "fleetd-commit-$1.service"',
     ),
     Mutant("a_commit_that_lost_the_race_is_not_committed", '    [ "$now" = "$from" ] || continue\n', ""),
     Mutant(
@@ -129,14 +167,40 @@ MUTANTS = (
         'if [ "$runs" = "${M[old]}" ] &&',
     ),
     Mutant(
+        "a_revert_that_runs_after_a_reboot_says_itself_how_it_ends",
+        '    [ "$REPLY" = inactive ] || return 0\n    mend_after_boot',
+        "    mend_after_boot",
+    ),
+    Mutant(
         "power_lost_after_the_whole_commit_is_committed",
         '  elif [ "$state" = committing ] &&',
         '  elif [ "$state" = trial ] &&',
     ),
     Mutant(
+        "a_person_at_the_console_is_told_a_program_that_is_there",
+        "  $0 show |",
+        "  /nix/var/nix/gcroots/fleetd/helper show |",
+    ),
+    Mutant("a_commit_from_the_console_is_told_as_one", 'begin_commit "$id" console', 'begin_commit "$id" order'),
+    Mutant(
+        "a_commit_from_the_console_that_cannot_begin_says_so",
+        '|| { echo "cannot finish: $WHY"; exit 1; }',
+        "|| true",
+    ),
+    Mutant(
+        "a_commit_that_cannot_be_written_down_is_no_refusal",
+        '2) fail disk-full "$WHY" ;;',
+        '2) refuse bad-state "$WHY" ;;',
+    ),
+    Mutant(
         "a_revert_is_judged_by_what_the_host_shows",
         '  if ! went_back "$id" "$code"; then',
         '  if [ "$code" != 0 ]; then',
+    ),
+    Mutant(
+        "what_the_switch_left_in_the_queue_is_ended_and_nothing_else",
+        """*$'\\n'"$job $unit"$'\\n'*) continue""",
+        "no) continue",
     ),
     Mutant("a_revert_that_leaves_a_unit_down_is_not_well", '  [ -z "$WHY" ]\n}', "  true\n}"),
     Mutant("a_revert_that_was_killed_twice_ends", "REVERT_RUNS=6", "REVERT_RUNS=2"),
@@ -225,3 +289,60 @@ def test_without_its_protection_the_law_is_broken(mutant: Mutant, room: Path) ->
 
 def test_every_law_has_a_mutant() -> None:
     assert {mutant.law for mutant in MUTANTS} == set(LAWS)
+
+
+@contextmanager
+def listener(backlog: int) -> Iterator[socket.socket]:
+    """Listen on loopback."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(backlog)
+        server.settimeout(STEP_TIMEOUT_S)
+        yield server
+
+
+def reverting_to(room: Path, server: socket.socket) -> Rig:
+    """Return a host that is to go back, and that the controller reached at this address."""
+    rig = Rig(room / "host", *laws.SYSTEMS)
+    came_in = f"127.0.0.1 40000 127.0.0.1 {server.getsockname()[1]}"
+    rig.ask("trial", encode_order(laws.order(rig, Verb.TRIAL, 10)), {"SSH_CONNECTION": came_in})
+    rig.run_switch()
+    rig.order(laws.order(rig, Verb.REVERT, 11))
+    return rig
+
+
+def test_a_journal_that_hangs_does_not_keep_a_status_from_being_told(room: Path) -> None:
+    rig = Rig(room / "host", *laws.SYSTEMS)
+    rig.order(laws.order(rig, Verb.TRIAL, 10))
+    rig.set("switch", "broken")
+    rig.run_switch()
+    rig.set("journal-hangs", "yes")
+    assert rig.ask("status").fields["failed"] == "bad.service"  # within STEP_TIMEOUT_S
+
+
+def test_an_address_that_takes_no_connection_is_not_waited_for(room: Path) -> None:
+    with listener(0) as server, ExitStack() as stack:
+        for _ in range(3):  # a queue that is full answers nobody, as an address that is gone
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        rig = reverting_to(room, server)
+        rig.run_revert()  # within STEP_TIMEOUT_S
+        assert (rig.shown().state, rig.shown().current) == ("reverting", laws.OLD)
+
+
+@pytest.mark.parametrize(("said", "state"), [(b"SSH-2.0-test\r\n", "reverted"), (b"220 mail\r\n", "reverting")])
+def test_what_answers_where_the_controller_came_in_must_be_sshd(room: Path, said: bytes, state: str) -> None:
+    with listener(5) as server:
+        rig = reverting_to(room, server)
+
+        def answer() -> None:
+            client, _ = server.accept()
+            with client:
+                client.sendall(said)
+
+        thread = Thread(target=answer)
+        thread.start()
+        rig.run_revert()
+        thread.join()
+        assert rig.shown().state == state

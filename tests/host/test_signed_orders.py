@@ -115,6 +115,36 @@ def test_a_replayed_order_does_nothing_again(rig: Rig) -> None:
     assert rig.shown().state == "reverted"
 
 
+@pytest.mark.parametrize("connection", ["10.0.0.9 40000 10.0.0.1 22", "fe80::9%eth0 40000 fe80::1%eth0 2222"])
+def test_where_the_controller_came_in_is_kept(rig: Rig, connection: str) -> None:
+    document = encode_order(order(rig, Verb.TRIAL, 10))
+    rig.ask("trial", document + OURS.sign(document), {"SSH_CONNECTION": connection})
+    assert f"ssh={connection}" in rig.record("meta").splitlines()
+
+
+def test_the_environment_of_a_login_is_no_line_of_the_record(rig: Rig) -> None:
+    """Root runs what the record names: a login that could write there would be root."""
+    evil = "10.0.0.9 40000 10.0.0.1 22\nold=/nix/store/of-a-thief\nlast_resort=reboot"
+    document = encode_order(order(rig, Verb.TRIAL, 10))
+    assert said(rig.ask("trial", document + OURS.sign(document), {"SSH_CONNECTION": evil})) == ("ok", "started")
+    lines = rig.record("meta").splitlines()
+    assert [line for line in lines if line.startswith(("old=", "last_resort=", "ssh="))] == [
+        f"old={OLD}",
+        "last_resort=none",
+        "ssh=",
+    ]
+
+
+def test_where_the_signers_cannot_be_read_nobody_is_one(rig: Rig) -> None:
+    signers = rig.root / "etc/fleetd-host/allowed_signers"
+    signers.unlink()
+    signers.symlink_to("/run/secrets/that-are-not-there-yet")
+    document = encode_order(order(rig, Verb.SETTLE, 10))
+    assert said(rig.ask("settle", document)) == ("refused", "unsigned")
+    assert said(rig.ask("settle", document + OURS.sign(document))) == ("refused", "bad-signature")
+    assert rig.shown().fence == "0.0"
+
+
 def test_an_order_for_one_verb_is_none_for_another(rig: Rig) -> None:
     live(rig)
     document = encode_order(order(rig, Verb.SETTLE, 20))

@@ -227,6 +227,14 @@ async def test_no_reply_in_time_is_unknown_and_the_next_question_goes_over_a_new
 
 
 @pytest.mark.asyncio
+async def test_an_order_that_cannot_be_written_is_refused_and_not_sent(server: SshServer, ask: SshHosts) -> None:
+    order = Order(Verb.SETTLE, "r-1.web1.1", Fence(1, 2), "web1", "m", "b", 10.0, ignore_units=("größe.service",))
+    with pytest.raises(OrderRefused, match="ignore_units"):
+        await ask.order(server.host(), order, timeout_s=5)
+    assert server.connections == []
+
+
+@pytest.mark.asyncio
 async def test_a_refusal_carries_the_helpers_word(server: SshServer, ask: SshHosts) -> None:
     server.answers["settle"] = reply(b"fleetd-host 1 1.9\nmessage=dGhlIGhvc3QgaG9sZHMgMS45\nend refused stale-fence\n")
     with pytest.raises(OrderRefused, match=r"the host holds 1\.9") as caught:
@@ -263,6 +271,20 @@ async def test_a_fresh_connection_replaces_the_old_one(server: SshServer, ask: S
     await until(lambda: server.live == 1)
     await ask.status(server.host(), timeout_s=10)
     assert len(server.connections) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_host_that_moved_in_the_fleet_file_is_asked_where_it_is_now(
+    server: SshServer, ask: SshHosts, tmp_path: Path
+) -> None:
+    server.answers["status"] = reply(STATUS)
+    assert (await ask.status(server.host(), timeout_s=5)).id == "r-1.web1.1"
+    (tmp_path / "new").mkdir()
+    async with SshServer(tmp_path / "new", client_key=server.client_key) as other:
+        other.answers["status"] = reply(STATUS.replace(b"r-1.web1.1", b"r-2.web1.1"))
+        assert (await ask.status(other.host(), timeout_s=5)).id == "r-2.web1.1"
+        with pytest.raises(LoginRefused):
+            await ask.status(other.host(user="nobody"), timeout_s=5)
 
 
 @pytest.mark.asyncio

@@ -10,8 +10,9 @@ import pytest
 from fleetd.model.facts import Verdict
 from tests.host.rig import HELPER
 
-CODES = ("0", "1", "2", "3", "4", "11", "100", "101", "137", "143", "7", "255", "none")
-NEVER_DONE = {"1", "11", "100", "101", "137", "143", "7", "255", "none"}
+CODES = ("0", "1", "2", "3", "4", "11", "100", "101", "137", "143", "7", "255", "none", "never")
+NEVER_DONE = {"1", "11", "100", "101", "137", "143", "7", "255", "none", "never"}
+KILLED = {"137", "143", "none"}
 ROWS = tuple(itertools.product(CODES, ("old", "new", "other"), ("yes", "no"), ("yes", "no"), ("yes", "no")))
 
 
@@ -21,6 +22,8 @@ def expected(code: str, where: str, lists: bool, down: bool, failed: bool) -> Ve
         return Verdict.INTERFERED
     if where == "old":
         if lists or down or failed:
+            return Verdict.INTERRUPTED
+        if code in KILLED:
             return Verdict.INTERRUPTED
         return Verdict.NEEDS_REBOOT if code == "100" else Verdict.NOT_STARTED
     if lists:

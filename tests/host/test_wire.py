@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetd.host.wire import WireError, encode_order, parse_reply, printable
+from fleetd.host.wire import Reply, WireError, encode_order, facts_of, parse_reply, printable, status_of
 from fleetd.model.fence import Fence
 from fleetd.model.order import Order, Verb
+from tests.probes.test_rounds import FACTS
 
 REPLY = b"fleetd-host 1 3.14\nid=r-1.web1.1\nstate=trial\nend ok started\n"
 
@@ -34,6 +35,19 @@ def test_an_order_refuses_what_would_end_its_line() -> None:
     order = Order(Verb.SETTLE, "r-1.web1.1", Fence(1, 2), "web1\nverb=commit", "m", "b", 10.0)
     with pytest.raises(WireError, match="host"):
         encode_order(order)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400", "soon"])
+@pytest.mark.parametrize("key", ["uptime_s", "clock"])
+def test_a_number_that_nobody_can_reckon_with_is_a_typed_error(key: str, number: str) -> None:
+    """An order is bound to the host's uptime: arithmetic must not be what refuses it."""
+    with pytest.raises(WireError, match=number):
+        facts_of(Reply(Fence(1, 7), FACTS | {key: number}, "ok", "facts"))
+
+
+def test_a_deadline_that_nobody_can_reckon_with_is_a_typed_error() -> None:
+    with pytest.raises(WireError, match="nan"):
+        status_of(Reply(Fence(1, 7), FACTS | {"deadline_in_s": "nan"}, "ok", "status"))
 
 
 def test_control_characters_never_reach_a_terminal() -> None:

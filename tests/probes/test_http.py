@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -90,3 +91,61 @@ async def test_a_redirection_is_an_answer_of_its_own(port: int) -> None:
 @pytest.mark.asyncio
 async def test_nobody_there_is_a_failure(unused_tcp_port: int) -> None:
     assert (await ask(unused_tcp_port, "/"))[0] is CheckOutcome.FAIL
+
+
+def looking(port: int, timeout_s: float = 10.0) -> ProbeRequest:
+    """Return a round of one check."""
+    return ProbeRequest(
+        (Check("web", "*", HttpCheck(f"http://{{address}}:{port}/"), timeout_s=timeout_s),), (), None, None
+    )
+
+
+@asynccontextmanager
+async def serving(*, answers: bool) -> AsyncIterator[asyncio.Server]:
+    """Serve connections that stay open for the next question; without ``answers`` nobody learns anything there."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            if answers and line == b"\r\n":
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwell")
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def port_of(server: asyncio.Server) -> int:
+    return int(server.sockets[0].getsockname()[1])
+
+
+@pytest_asyncio.fixture
+async def probes() -> AsyncIterator[Probes]:
+    no_hosts: Any = None
+    made = Probes(no_hosts)
+    yield made
+    await made.close()
+
+
+@pytest.mark.asyncio
+async def test_each_look_is_a_connection_of_its_own(probes: Probes) -> None:
+    """What was connected before the switch may go on; whoever comes now is what counts."""
+    async with serving(answers=True) as server:
+        request = looking(port_of(server))
+        assert [result.outcome for result in await probes.round(HOST, request)] == [CheckOutcome.PASS]
+        server.close()
+        assert [result.outcome for result in await probes.round(HOST, request)] == [CheckOutcome.FAIL]
+
+
+@pytest.mark.asyncio
+async def test_hosts_that_hang_do_not_keep_others_from_being_asked(probes: Probes) -> None:
+    async with serving(answers=False) as silent, serving(answers=True) as good:
+        hanging = [asyncio.create_task(probes.round(HOST, looking(port_of(silent), 60.0))) for _ in range(150)]
+        await asyncio.sleep(0.5)
+        (result,) = await probes.round(HOST, looking(port_of(good)))
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+    assert result.outcome is CheckOutcome.PASS

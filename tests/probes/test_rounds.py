@@ -23,7 +23,8 @@ from fleetd.model.check import (
     UnitCheck,
     Via,
 )
-from fleetd.model.fleet import Host
+from fleetd.model.facts import UNREADABLE
+from fleetd.model.fleet import BootKind, Host
 from fleetd.model.store_path import StorePath
 from fleetd.ports import ProbeRequest
 from fleetd.probes.rounds import Probes, judge_http, url_for
@@ -175,6 +176,16 @@ async def test_what_the_host_shows_fails_its_check(
 
 
 @pytest.mark.asyncio
+async def test_a_boot_default_that_nobody_can_read_is_good_only_where_the_fleet_file_says_so(
+    server: SshServer, probes: Probes
+) -> None:
+    server.answers["facts"] = document(boot_default=UNREADABLE)
+    for boot, outcome in ((BootKind.AUTO, FAIL), (BootKind.EXTERNAL, PASS)):
+        results = await built_in(probes, server.host(boot=boot), boot_default=SYSTEM)
+        assert results["state"].outcome is outcome
+
+
+@pytest.mark.asyncio
 async def test_a_login_that_fails_fails_login_and_leaves_the_others_unasked(server: SshServer, probes: Probes) -> None:
     results = await built_in(probes, server.host(user="nobody"))
     assert results["login"].outcome is FAIL
@@ -208,6 +219,26 @@ async def test_units_and_commands_are_judged_by_their_exit(server: SshServer, pr
     assert await one(probes, host, CommandCheck(("check", "bad"))) == CheckResult(
         "it", FAIL, "exit 2: disk is 97 % full"
     )
+
+
+@pytest.mark.asyncio
+async def test_a_command_that_a_signal_ends_has_failed(server: SshServer, probes: Probes) -> None:
+    """It could be asked, and crashed; the link is well."""
+
+    async def crash(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        await process.stdin.read()
+        process.exit_with_signal("SEGV")
+
+    server.answers["crash"] = crash
+    result = await one(probes, server.host(), CommandCheck(("crash",)))
+    assert (result.outcome, result.text) == (FAIL, "exit 139: ")
+
+
+@pytest.mark.asyncio
+async def test_a_name_that_the_controller_cannot_resolve_is_no_word_about_the_host(probes: Probes) -> None:
+    host = Host("web1", ("no-such-host.invalid",))
+    for kind in (TcpCheck(80), HttpCheck("http://{address}/")):
+        assert (await one(probes, host, kind)).outcome is ERROR
 
 
 @pytest.mark.asyncio
