@@ -123,7 +123,8 @@ class Draft:
     def __init__(self, world: World, capacity: Capacity, now: float, *, everything: bool) -> None:
         self.world = world
         self.now = now
-        self.free = {slot: int(getattr(capacity, slot)) for slot in SLOTS}
+        # Locking a revision waits for no slot, so that more may be in use than there are.
+        self.free = {slot: max(0, int(getattr(capacity, slot))) for slot in SLOTS}
         self._started: dict[str, str] = {}
         self.closed = False
         """Somebody earlier in the order waits for a slot: nobody later may take it."""

@@ -8,7 +8,7 @@ import pytest
 
 from fleetd.model.check import CheckOutcome, CheckResult
 from fleetd.model.facts import HelperState
-from fleetd.model.fleet import Prebuilt
+from fleetd.model.fleet import Installable, Prebuilt
 from fleetd.model.policy import FailureBudget, OnFailure, Size
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
@@ -166,6 +166,17 @@ def test_what_was_seen_for_a_rollout_that_ended_is_not_kept() -> None:
     built.world.observation("r-1", "h1")
     built.apply(e.RolloutFinished(built.now, "r-1", e.Phase.FAILED, ""))
     assert list(built.world.observations) == [("r-1", "h1")], "only of the host that is still unproven"
+
+
+def test_a_revision_that_is_locked_beyond_the_slots_stops_nobody() -> None:
+    built = Built()
+    spec = spec_of(("h1",))
+    source = Installable("f#nixosConfigurations.h1")
+    built.apply(e.RolloutRequested(built.now, "r-1", replace(spec, hosts=(replace(spec.hosts[0], source=source),))))
+    built.apply(e.RolloutStarted(built.now, "r-1"))
+    # Both evaluations run, and the lock of another rollout beside them.
+    assert decide(built, capacity=Capacity(evaluate=-1)).events == ()
+    assert hosts_of(decide(built, capacity=Capacity(evaluate=1)), e.EvaluateIntended) == ["h1"]
 
 
 # -- slots --------------------------------------------------------------------------------------------------------
