@@ -18,13 +18,18 @@ STORE_DIRECTORY = "/nix/store"
 _STORE_PATH = re.compile(r"/nix/store/[0-9abcdfghijklmnpqrsvwxyz]{32}-[A-Za-z0-9+_?=-][A-Za-z0-9+._?=-]{0,210}")
 
 
+def is_store_path(text: str) -> bool:
+    """Say whether a text is a store path, and not one inside of it."""
+    return _STORE_PATH.fullmatch(text) is not None
+
+
 def parse_store_path(text: str) -> StorePath:
     """Return ``text`` as a store path.
 
     Raises:
         ToplevelError: it is not one; a path *inside* a store path is not one either.
     """
-    if _STORE_PATH.fullmatch(text) is None:
+    if not is_store_path(text):
         raise ToplevelError(f"{text!r} is not a store path (expected {STORE_DIRECTORY}/<32 characters>-<name>)")
     return StorePath(text)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fleetd.model.facts import UNREADABLE, HelperState, HostFacts
 from fleetd.model.policy import OnDrift, Unreachable
-from fleetd.model.store_path import StorePath, parse_store_path
+from fleetd.model.store_path import StorePath, is_store_path, parse_store_path
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.decision import CancelCopy, Draft, Inspect
@@ -302,6 +302,9 @@ def _blocked(rollout: Rollout, record: HostRecord, facts: HostFacts, to: StorePa
         )
     if facts.state in _BUSY_STATES:
         return "unsettled", f"activation {facts.id} of an earlier controller is still in state {facts.state}"
+    old = old_system(facts, to)
+    if not is_store_path(old):
+        return "no-system", f"there is nothing to go back to: what it says it runs, {old!r}, is no store path"
     drifted = record.left is not None and facts.current not in (record.left, to)
     if drifted and rollout.header.spec.policy.on_drift is OnDrift.BLOCK:
         return (
