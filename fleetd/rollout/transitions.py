@@ -247,7 +247,9 @@ def _not_sent(state: LiveState, event: e.OrderNotSent) -> HostState:
         case Switching(live=Live(flight=Flight(verb=Verb.TRIAL))):
             return Copied(state.task, event.at, retry_at=event.at + RETRY_LOST_S)
         case Committing(live=Live(flight=Flight(verb=Verb.COMMIT))):
-            return Trial(state.task, replace(state.live, flight=None), state.since)
+            # The host has not seen the commit's fence, and a renewal must carry the one it holds: a settle makes
+            # both the same again.
+            return Trial(state.task, _lost(state.live, event.at), state.since)
         case _:
             return replace(state, live=_lost(state.live, event.at))
 

@@ -8,16 +8,17 @@ import pytest
 
 from fleetd.model.check import CheckOutcome, CheckResult
 from fleetd.model.facts import HelperState
+from fleetd.model.fence import Fence
 from fleetd.model.fleet import Installable, Prebuilt
 from fleetd.model.policy import FailureBudget, OnFailure, Size
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
-from fleetd.rollout.decision import Capacity, Decision, Inspect, Reach
+from fleetd.rollout.decision import Capacity, Decision, Extend, Inspect, Reach
 from fleetd.rollout.health import Health, observe
 from fleetd.rollout.observations import Inspected, Probed, Reached, note
 from fleetd.rollout.planner import plan
 from fleetd.rollout.spec import Kind, Wave
-from fleetd.rollout.states import Deferred, Lost, is_unproven
+from fleetd.rollout.states import Deferred, LiveState, Lost, is_unproven
 from tests.rollout.worlds import POLICY, Built, facts_of, spec_of, system
 
 PASS = (CheckResult("web", CheckOutcome.PASS),)
@@ -191,6 +192,34 @@ def test_a_host_that_says_nothing_sensible_of_its_system_is_left_alone_and_stops
     assert isinstance(deferred, e.HostDeferred)
     assert deferred.kind == "no-system"
     assert repr(current) in deferred.reason
+
+
+# -- trials -------------------------------------------------------------------------------------------------------
+
+
+def test_after_a_commit_that_was_not_sent_a_trial_is_renewed_under_a_fence_that_the_host_holds() -> None:
+    built = Built()
+    built.rollout("r-1", "h1")
+    built.bring("r-1", "h1", "committing")
+    fence = flying(built, "r-1", "h1")
+    built.apply(e.OrderNotSent(built.now, "r-1", "h1", fence, "no answer"))
+    asked = decide(built, 11.0).questions
+    assert [type(question) for question in asked] == [Reach], "the fence of the commit is none that the host holds"
+    note(built.world, Reached(built.now, "r-1", "h1", built.world.observation("r-1", "h1").step, ""))
+    (settle,) = decide(built).events
+    assert isinstance(settle, e.SettleIntended)
+    built.apply(settle)
+    built.report("r-1", "h1", HelperState.TRIAL)
+    renewals = [question for question in decide(built).questions if isinstance(question, Extend)]
+    assert [question.fence for question in renewals] == [settle.fence]
+
+
+def flying(built: Built, name: str, host: str) -> Fence:
+    """Return the fence of what is under way on a host."""
+    state = built.world.rollouts[name].hosts[host]
+    assert isinstance(state, LiveState)
+    assert state.live.flight is not None
+    return state.live.flight.fence
 
 
 # -- slots --------------------------------------------------------------------------------------------------------
