@@ -65,6 +65,7 @@ class SimMachine:
         self._boots_next = ""
         self.disk_full = False
         self._reverts_failed = 0
+        self._guard_looks_at = 0.0
 
     # -- seen from outside --------------------------------------------------------------------------------------
 
@@ -227,6 +228,10 @@ class SimMachine:
                 start(token)
             elif not runs:
                 self._running.pop(name, None)
+        if "guard" in self._running and self._guard_looks_next() < self._guard_looks_at:
+            # It looks each second on a real host: a deadline that came nearer is noticed.
+            self._running["guard"] = again = object()
+            self._guard(again)
         self.changed(self)
 
     def _later(self, name: str, token: object, delay_s: float, step: Callable[[], None]) -> None:
@@ -236,12 +241,16 @@ class SimMachine:
 
         self.loop.call_later(delay_s, happen)
 
-    def _guard(self, token: object) -> None:
-        record = self.host.record
+    def _guard_looks_next(self) -> float:
+        record, now = self.host.record, self.loop.time()
         if record is None:
-            return
+            return now + GUARD_LOOKS_AFTER_S
         deadline = record.commit_deadline if record.state is HelperState.COMMITTING else record.deadline
-        wait_s = max(0.0, self.booted_at + deadline + 1 - self.loop.time()) + GUARD_LOOKS_AFTER_S
+        return max(now, self.booted_at + deadline + 1) + GUARD_LOOKS_AFTER_S
+
+    def _guard(self, token: object) -> None:
+        self._guard_looks_at = self._guard_looks_next()
+        wait_s = self._guard_looks_at - self.loop.time()
 
         def look() -> None:
             self._step(lambda: self.host.guard_looks(self.uptime_s()))
