@@ -128,7 +128,9 @@ def _why_revert(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state
 def _keep_alive(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> None:
     """Extend the guard's deadline every third of the silence that a trial survives."""
     seen, spec = draft.world.observation(name, plan.name), rollout.header.spec
-    due = max(seen.extended_at, state.since) + timing.extend_every_s(spec)
+    # What another controller renewed is not known, nor how long it was away: such a trial is renewed at once.
+    renewed_at = seen.extended_at or (0.0 if state.live.absent else state.since)
+    due = renewed_at + timing.extend_every_s(spec)
     if seen.extending:
         return
     if draft.now < due:

@@ -67,8 +67,8 @@ class Live:
 
     ``fence`` is that of the last order; ``flight`` the order under way. ``lost_since`` marks an outcome nobody knows;
     ``retry_at`` is when to ask again. ``passed_before`` are the checks that passed before the switch: only they can
-    count against it. ``absent`` means that no controller was there for a while, so a guard that fired says nothing
-    about the system.
+    count against it. ``absent`` means that no controller was there for a while, so a guard that fires says nothing
+    about the system: there may have been too little time left to keep it from that.
     """
 
     old: StorePath

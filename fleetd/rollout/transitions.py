@@ -174,7 +174,7 @@ def _reported(state: LiveState, event: e.HostReported) -> HostState:
         case HelperState.SWITCHING:
             return Switching(state.task, moving)
         case HelperState.TRIAL:
-            return _in_trial(state, event, replace(landed, absent=False))
+            return _in_trial(state, event, landed)
         case HelperState.COMMITTING:
             since = state.since if isinstance(state, Trial | Committing) else event.at
             return Committing(state.task, moving, since)
