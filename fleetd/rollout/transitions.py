@@ -105,10 +105,10 @@ def after_restart(state: HostState, at: float, away_s: float) -> HostState:
             return Pending(state.task, copies_failed=state.copies_failed)
         case Switching():
             return replace(state, live=replace(_lost(state.live, at), retry_at=at, absent=True))
-        case Trial():
+        case Trial() | Committing():
             live = replace(_lost(state.live, at), retry_at=at, absent=True)
             return replace(state, live=live, since=state.since + away_s)
-        case Committing() | Reverting() | Lost():
+        case Reverting() | Lost():
             return replace(state, live=replace(_lost(state.live, at), retry_at=at))
         case _:
             return state
@@ -214,12 +214,14 @@ def _in_trial(state: LiveState, event: e.HostReported, live: Live) -> HostState:
 
 
 def _gone_back(state: LiveState, event: e.HostReported) -> HostState:
-    reason = _reason(state, event)
-    if state.task.direction is Direction.ROLLBACK:
-        return Stranded(state.task, f"the rollback did not hold: {reason}", event.at)
+    reason, back = _reason(state, event), state.task.direction is Direction.ROLLBACK
     may_retry = state.live.absent and event.by == "guard" and state.task.attempt < ATTEMPTS_AFTER_ABSENCE
-    if may_retry and isinstance(state, Switching | Trial) and event.verdict is not Verdict.FAILED:
-        return Pending(replace(state.task, attempt=state.task.attempt + 1), retry_at=event.at)
+    # Also of a host that was found on its way back, or whose commit never arrived: that it was lost is another matter.
+    if may_retry and not isinstance(state, Lost) and event.verdict is not Verdict.FAILED:
+        again = replace(state.task, attempt=state.task.attempt + 1)
+        return Copied(again, event.at, retry_at=event.at) if back else Pending(again, retry_at=event.at)
+    if back:
+        return Stranded(state.task, f"the rollback did not hold: {reason}", event.at)
     return Reverted(state.task, reason, event.at)
 
 

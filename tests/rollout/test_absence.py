@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fleetd.model.facts import HelperState, Verdict
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import Capacity, Extend
 from fleetd.rollout.planner import plan
-from fleetd.rollout.states import HostState, LiveState, Trial
-from tests.rollout.worlds import Built
+from fleetd.rollout.states import Copied, Direction, HostState, LiveState, Pending, Trial
+from tests.rollout.worlds import Built, system
 
 
 def away(built: Built, for_s: float) -> None:
@@ -40,3 +42,38 @@ def test_a_trial_that_survived_is_renewed_at_once() -> None:
     assert isinstance(settle(built, HelperState.TRIAL), Trial)
     questions = plan(built.world, Capacity(), built.now).questions
     assert [question.host for question in questions if isinstance(question, Extend)] == ["h1"]
+
+
+@pytest.mark.parametrize("step", ["switching", "trial", "committing"])
+@pytest.mark.parametrize("seen_before", [(), (HelperState.REVERTING,)], ids=["back", "seen on its way back"])
+def test_a_host_that_its_guard_took_back_meanwhile_is_tried_once_more(
+    step: str, seen_before: tuple[HelperState, ...]
+) -> None:
+    built = brought(step)
+    away(built, 200.0)
+    for state in seen_before:
+        settle(built, state, by="guard")
+    again = settle(built, HelperState.REVERTED, by="guard")
+    assert isinstance(again, Pending)
+    assert again.task.attempt == 2
+
+
+def test_a_rollback_that_its_guard_undid_meanwhile_is_tried_once_more() -> None:
+    built = brought("committed")
+    built.apply(e.RollbackRequested(built.now, "r-1", "a person", ""))
+    built.apply(e.RollbackDecided(built.now, "r-1", "h1", system("h1", 1), ""))
+    order = e.TrialIntended(built.now, "r-1", "h1", built.fence(), built.now + 99, system("h1", 2), "m-h1", ())
+    built.apply(order)
+    built.report("r-1", "h1", HelperState.TRIAL)
+    away(built, 200.0)
+    again = settle(built, HelperState.REVERTED, by="guard")
+    assert isinstance(again, Copied)
+    assert again.task.direction is Direction.ROLLBACK
+    assert again.task.attempt == 2
+
+
+def test_the_time_for_health_stands_still_while_nobody_is_there_also_for_a_commit_that_was_not_sent() -> None:
+    built = brought("committing")
+    away(built, 25.0)  # more than healthy_deadline
+    settle(built, HelperState.TRIAL)
+    assert [event for event in plan(built.world, Capacity(), built.now).events if isinstance(event, e.RevertIntended)] == []
