@@ -104,12 +104,12 @@ def after_restart(state: HostState, at: float, away_s: float) -> HostState:
         case Copying():
             return Pending(state.task, copies_failed=state.copies_failed)
         case Switching():
-            return replace(state, live=replace(_lost(state.live, at), retry_at=at, absent=True))
+            return replace(state, live=replace(_unheard(state.live, at, away_s), absent=True))
         case Trial() | Committing():
-            live = replace(_lost(state.live, at), retry_at=at, absent=True)
+            live = replace(_unheard(state.live, at, away_s), absent=True)
             return replace(state, live=live, since=state.since + away_s)
         case Reverting() | Lost():
-            return replace(state, live=replace(_lost(state.live, at), retry_at=at))
+            return replace(state, live=_unheard(state.live, at, away_s))
         case _:
             return state
 
@@ -314,6 +314,11 @@ def _take_off(live: Live, verb: Verb, event: e.CommitIntended | e.RevertIntended
 def _lost(live: Live, at: float) -> Live:
     since = at if live.lost_since is None else live.lost_since
     return replace(live, flight=None, lost_since=since, retry_at=at + RETRY_LOST_S)
+
+
+def _unheard(live: Live, at: float, away_s: float) -> Live:
+    """Nobody listened for a while. When to give the host up moves with it: it has to be asked before."""
+    return replace(_lost(live, at), retry_at=at, armed_at=live.armed_at + away_s)
 
 
 def _reason(state: LiveState, event: e.HostReported) -> str:

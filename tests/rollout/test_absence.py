@@ -6,7 +6,8 @@ import pytest
 
 from fleetd.model.facts import HelperState, Verdict
 from fleetd.rollout import events as e
-from fleetd.rollout.decision import Capacity, Extend
+from fleetd.rollout import timing
+from fleetd.rollout.decision import Capacity, Extend, Reach
 from fleetd.rollout.planner import plan
 from fleetd.rollout.states import Copied, Direction, HostState, LiveState, Pending, Trial
 from tests.rollout.worlds import Built, system
@@ -77,3 +78,11 @@ def test_the_time_for_health_stands_still_while_nobody_is_there_also_for_a_commi
     away(built, 25.0)  # more than healthy_deadline
     settle(built, HelperState.TRIAL)
     assert [event for event in plan(built.world, Capacity(), built.now).events if isinstance(event, e.RevertIntended)] == []
+
+
+def test_a_host_is_asked_before_it_is_given_up_however_long_nobody_was_there() -> None:
+    built = brought("trial")
+    away(built, 2 * timing.give_up_after_s(built.world.rollouts["r-1"].header.spec))
+    decision = plan(built.world, Capacity(), built.now)
+    assert decision.events == ()
+    assert [question.host for question in decision.questions if isinstance(question, Reach)] == ["h1"]

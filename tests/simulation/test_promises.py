@@ -89,6 +89,31 @@ def test_a_crash_at_any_append_changes_nothing_of_the_end(scenario: Scenario, ph
                 assert report.states == whole.states, at
 
 
+ALONE = Scenario(seed=3, hosts=names(1), soak_s=0.0, quiet_at_s=0.0)
+SLOW_BACK = replace(ALONE, behaviours={system("h1", 2): replace(GOOD, revert_s=30.0)})
+ROLLED_BACK = Scenario(
+    seed=3,
+    hosts=names(2),
+    waves=(1,),
+    soak_s=60.0,
+    requests=(Request(0.0, "deploy"), Request(40.0, "rollback")),
+    quiet_at_s=0.0,
+)
+AWAY_S = (20.0, 29.0, 45.0, 55.0, 58.0, 62.0, 66.0, 80.0, 200.0, 2000.0)
+"""Within ``restart_allowance``, around the contact time of 60 s, and longer than a host takes to be given up."""
+
+
+@pytest.mark.parametrize("away_s", AWAY_S)
+@pytest.mark.parametrize("scenario", [ALONE, SLOW_BACK, ROLLED_BACK], ids=["alone", "slow back", "rolled back"])
+def test_an_absence_of_any_length_changes_nothing_of_the_end(scenario: Scenario, away_s: float) -> None:
+    whole = simulate(scenario)
+    for append in range(1, whole.appends + 1):
+        for durable in (False, True):
+            report = simulate(replace(scenario, crashes=(Crash(append, durable, away_s),)))
+            assert report.phases == whole.phases, f"away from append {append} on ({durable=})"
+            assert report.runs == whole.runs, f"away from append {append} on ({durable=})"
+
+
 def test_a_seed_gives_the_same_run_whatever_the_order_of_hashes() -> None:
     script = (
         "from random import Random\nfrom tests.simulation.scenario import draw\n"
