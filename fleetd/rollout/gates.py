@@ -177,8 +177,10 @@ def move_waves(draft: Draft, name: str, rollout: Rollout) -> bool:
         return True
     if not counts[Mark.EVIDENCE]:
         # A wave never passes on nothing: no other host was there to take, so this is the end.
-        if header.wave == len(header.waves) - 1 or not wave.hosts or not rollout.tally.count(Mark.OPEN):
+        if not rollout.tally.count(Mark.OPEN):
             draft.add(_finished(draft, name, rollout))
+        elif header.wave == len(header.waves) - 1 or not wave.hosts:
+            return False  # a host of an earlier wave is tried once more
         else:
             take_back = header.spec.policy.on_failure is OnFailure.ROLLBACK
             reason = f"no host of wave {wave.name} runs the revision well: {_any_reason(rollout, wave.hosts)}"

@@ -1,0 +1,51 @@
+"""How rollouts end, and what they say of it: never more than is known of every host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from fleetd.model.facts import HelperState, Verdict
+from fleetd.model.policy import FailureBudget, Size
+from fleetd.rollout import events as e
+from fleetd.rollout.decision import Capacity
+from fleetd.rollout.planner import plan
+from fleetd.rollout.spec import Wave
+from fleetd.rollout.states import LiveState
+from tests.rollout.worlds import POLICY, Built
+
+LENIENT = replace(POLICY, failure_budget=FailureBudget(Size(count=1), Size(count=1), Size(count=5)))
+
+
+def taken_back(built: Built, host: str, ends: HelperState = HelperState.REVERTED) -> None:
+    """Bring a copied or built host into a trial that goes wrong."""
+    built.bring("r-1", host, "trial")
+    built.apply(e.RevertIntended(built.now, "r-1", host, built.fence(), built.now + 99, "web: 500"))
+    built.report("r-1", host, ends)
+
+
+def planned(built: Built) -> list[e.Event]:
+    """Plan until nothing more is decided, and return what was."""
+    found: list[e.Event] = []
+    while decided := plan(built.world, Capacity(), built.now).events:
+        for event in decided:
+            built.apply(event)
+        found += decided
+    return found
+
+
+def test_a_rollout_does_not_end_before_a_host_of_an_earlier_wave_that_is_tried_once_more() -> None:
+    built = Built()
+    waves = (Wave("canary", ("h0", "h1")), Wave("rest", ("h2",)))
+    built.rollout("r-1", "h0", "h1", "h2", policy=LENIENT, waves=waves)
+    built.bring("r-1", "h0", "committed")
+    taken_back(built, "h1")
+    built.apply(e.WavePassed(built.now, "r-1", 0))
+    built.apply(e.HostRetried(built.now, "r-1", "h1", "a person", ""))
+    built.bring("r-1", "h1", "trial")
+    taken_back(built, "h2")
+    assert [event for event in planned(built) if isinstance(event, e.RolloutFinished)] == []
+    built.bring_on("r-1", "h1", "committing", "committed")
+    assert [event.phase for event in planned(built) if isinstance(event, e.RolloutFinished)] == [e.Phase.INCOMPLETE]
