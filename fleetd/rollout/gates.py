@@ -29,6 +29,9 @@ from fleetd.rollout.world import Rollout
 SOAK_LOOK_S = 0.5
 """How soon a wave is looked at again that could have soaked by now, and lacks a round of one host."""
 
+OUT_OF_HAND = ("lost", "interfered", "host-state-lost", "newer-controller", "stranded")
+"""Kinds of failure in which a trial had begun, and nobody saw the host back on what it ran before."""
+
 
 def plan_preparation(draft: Draft, name: str, rollout: Rollout) -> None:
     """Lock the revision, evaluate and build every host; waves start when each is built or known not to build."""
@@ -310,7 +313,7 @@ def _ended(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
 
 def _is_out_of_hand(state: HostState) -> bool:
     """Whether nobody can say that the host is back on what it ran before."""
-    return isinstance(state, Lost) or (isinstance(state, Failed) and state.kind in ("lost", "interfered"))
+    return isinstance(state, Lost) or (isinstance(state, Failed) and state.kind in OUT_OF_HAND)
 
 
 def _first_reason(rollout: Rollout, kind: type[Failed] | type[Stranded]) -> str:

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from fleetd.model.facts import HelperState, Verdict
+from fleetd.model.fence import Fence
 from fleetd.model.policy import FailureBudget, Size
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import Capacity
 from fleetd.rollout.planner import plan
 from fleetd.rollout.spec import Wave
-from fleetd.rollout.states import LiveState
 from tests.rollout.worlds import POLICY, Built
 
 LENIENT = replace(POLICY, failure_budget=FailureBudget(Size(count=1), Size(count=1), Size(count=5)))
@@ -49,3 +49,38 @@ def test_a_rollout_does_not_end_before_a_host_of_an_earlier_wave_that_is_tried_o
     assert [event for event in planned(built) if isinstance(event, e.RolloutFinished)] == []
     built.bring_on("r-1", "h1", "committing", "committed")
     assert [event.phase for event in planned(built) if isinstance(event, e.RolloutFinished)] == [e.Phase.INCOMPLETE]
+
+
+def state_lost(built: Built) -> None:
+    built.apply(e.HostReported(built.now, "r-1", "h1", revert(built), HelperState.IDLE, False, Verdict.NONE, "", ""))
+
+
+def newer_controller(built: Built) -> None:
+    built.apply(e.OrderRejected(built.now, "r-1", "h1", revert(built), "stale-fence", "the host holds 9.1"))
+
+
+def interfered(built: Built) -> None:
+    revert(built)
+    built.report("r-1", "h1", HelperState.INTERFERED)
+
+
+def stranded_and_cleared(built: Built) -> None:
+    revert(built)
+    built.report("r-1", "h1", HelperState.STRANDED)
+    built.apply(e.HostCleared(built.now, "r-1", "h1", "a person", "looked at"))
+
+
+def revert(built: Built) -> Fence:
+    """Order a revert; return its fence."""
+    fence = built.fence()
+    built.apply(e.RevertIntended(built.now, "r-1", "h1", fence, built.now + 99, "web: 500"))
+    return fence
+
+
+@pytest.mark.parametrize("ends", [state_lost, newer_controller, interfered, stranded_and_cleared])
+def test_a_rollout_is_not_called_rolled_back_where_nobody_saw_a_host_go_back(ends: Callable[[Built], None]) -> None:
+    built = Built()
+    built.rollout("r-1", "h1")
+    built.bring("r-1", "h1", "trial")
+    ends(built)
+    assert [event.phase for event in planned(built) if isinstance(event, e.RolloutFinished)] == [e.Phase.FAILED]
