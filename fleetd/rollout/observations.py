@@ -107,6 +107,8 @@ def note(world: World, message: Observed) -> None:
 
 
 def _not_reached(seen: Observation, at: float, why: str) -> None:
+    if not seen.failures:
+        seen.silent_since = at
     seen.failures += 1
     seen.unreachable = why
     seen.asked_at = at

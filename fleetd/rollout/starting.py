@@ -14,7 +14,7 @@ from fleetd.rollout.health import passed
 from fleetd.rollout.spec import HostPlan, Kind
 from fleetd.rollout.states import Copied, Copying, Direction, HostState, Lost, Pending, is_final
 from fleetd.rollout.tally import BACK, Mark
-from fleetd.rollout.world import HostRecord, Rollout
+from fleetd.rollout.world import HostRecord, Observation, Rollout
 
 INSPECTIONS = 2
 """A host counts as out of reach when it did not answer twice: one lost packet is no reason to pass it over."""
@@ -245,7 +245,7 @@ def _inspected(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, *, sin
         return None
     if seen.inspected_at is not None and seen.inspected_at >= since and seen.facts is not None:
         return seen.facts
-    if seen.failures >= INSPECTIONS and not _is_waited_for(draft, rollout.hosts[plan.name]):
+    if seen.failures >= INSPECTIONS and not _is_waited_for(draft, rollout.hosts[plan.name], seen):
         _pass_over(draft, name, rollout, plan, seen.unreachable)
         return None
     if seen.failures and draft.now < seen.next_round_at:
@@ -257,11 +257,14 @@ def _inspected(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, *, sin
     return None
 
 
-def _is_waited_for(draft: Draft, state: HostState) -> bool:
-    """Whether a host that does not answer is asked on: one that must go back is not given up at once."""
+def _is_waited_for(draft: Draft, state: HostState, seen: Observation) -> bool:
+    """Whether a host that does not answer is asked on: one that must go back is not given up at once.
+
+    What counts is how long it has not answered, not how long it has waited for its turn.
+    """
     if not isinstance(state, Copied) or state.task.direction is not Direction.ROLLBACK:
         return False
-    return draft.now < state.at + ROLLBACK_REACH_S
+    return draft.now < seen.silent_since + ROLLBACK_REACH_S
 
 
 def _pass_over(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, reason: str) -> None:

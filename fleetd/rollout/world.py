@@ -76,6 +76,8 @@ class Observation:
     reached_at: float | None = None
     asked_at: float = 0.0
     """When the host last failed to answer; ``failures`` is how often in a row, ``unreachable`` what was said."""
+    silent_since: float = 0.0
+    """When it failed to answer for the first of those times."""
     unreachable: str = ""
     failures: int = 0
     health: Health = field(default_factory=Health)
