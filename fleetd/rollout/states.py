@@ -235,11 +235,15 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Stranded:
-    """Going back failed too: a person is needed."""
+    """Going back failed too: a person is needed.
+
+    ``untouched``: it was out of reach, or refused, so that nobody knows how it would be on its old system.
+    """
 
     task: Task
     reason: str
     at: float
+    untouched: bool = False
 
 
 HostState = (

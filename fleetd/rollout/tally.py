@@ -49,7 +49,7 @@ class Mark(StrEnum):
     """Is or was taken back, or is about to be."""
     GOING_BACK = "going-back"
     NOT_TAKEN_BACK = "not-taken-back"
-    """Going back failed in a rollback of this rollout."""
+    """Is unwell on its old system too: going back was tried in this rollout, and failed."""
 
 
 def marks_of(state: HostState) -> tuple[Mark, ...]:
@@ -80,7 +80,7 @@ def marks_of(state: HostState) -> tuple[Mark, ...]:
                 found.append(Mark.UNREACHABLE)
         case Failed(kind=kind) if kind == SOURCE_FAILED:
             found.append(Mark.PASSED_OVER)
-        case Stranded() if back:
+        case Stranded(untouched=False) if back:
             found.append(Mark.NOT_TAKEN_BACK)
         case _:
             pass

@@ -238,7 +238,8 @@ def _trial_rejected(state: LiveState, event: e.OrderRejected) -> HostState:
     if event.code == "expired":
         return Copied(state.task, event.at, retry_at=event.at + RETRY_MOVING_S)
     if state.task.direction is Direction.ROLLBACK:
-        return Stranded(state.task, f"the host refused the rollback ({event.code}): {event.reason}", event.at)
+        reason = f"the host refused the rollback ({event.code}): {event.reason}"
+        return Stranded(state.task, reason, event.at, untouched=True)
     if event.code in BLOCKING_CODES:
         return Deferred(state.task, event.code, event.reason, event.at)
     return Failed(state.task, event.code, event.reason, event.at)
@@ -277,7 +278,7 @@ def _decide(
             return Deferred(state.task, event.kind, event.reason, event.at)
         case Pending() | Copied(), e.HostFailed():
             if state.task.direction is Direction.ROLLBACK:
-                return Stranded(state.task, event.reason, event.at)
+                return Stranded(state.task, event.reason, event.at, untouched=True)
             return Failed(state.task, event.kind, event.reason, event.at)
         case Pending() | Copying() | Copied(), e.HostSkipped():
             return Skipped(state.task, event.reason, event.at)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from fleetd.model.facts import HelperState
 from fleetd.rollout import events as e
-from fleetd.rollout.decision import Capacity, Decision
+from fleetd.rollout.decision import Capacity, Decision, Inspect
 from fleetd.rollout.observations import Inspected, note
 from fleetd.rollout.planner import plan
 from tests.rollout.worlds import Built, system
@@ -52,3 +55,24 @@ def test_a_host_is_waited_for_by_a_controller_that_was_away_itself() -> None:
     built.now += 1200.0
     built.apply(e.ControllerStarted(built.now, 2, 1200.0))
     assert given_up(silent(built, "h1", 2)) == []
+
+
+def test_hosts_out_of_reach_do_not_keep_others_on_the_bad_system() -> None:
+    built = going_back("h1", "h2", "h3", "h4")
+    for host in ("h1", "h2"):
+        built.apply(e.HostFailed(built.now, "r-1", host, "unreachable", "no answer"))
+    decision = decide(built)
+    assert given_up(decision) == []
+    assert [question.host for question in decision.questions if isinstance(question, Inspect)] == ["h3"]
+
+
+@pytest.mark.parametrize("ends", [HelperState.REVERTED, HelperState.STRANDED])
+def test_two_hosts_that_are_unwell_on_their_old_system_end_it(ends: HelperState) -> None:
+    built = going_back("h1", "h2", "h3")
+    for host in ("h1", "h2"):
+        order = e.TrialIntended(built.now, "r-1", host, built.fence(), built.now + 99, system(host, 2), f"m-{host}", ())
+        built.apply(order)
+        built.report("r-1", host, HelperState.TRIAL)
+        built.apply(e.RevertIntended(built.now, "r-1", host, built.fence(), built.now + 99, "web: 500"))
+        built.report("r-1", host, ends)
+    assert given_up(decide(built)) == ["h3"]
