@@ -113,6 +113,12 @@ def evolve_header(header: Header, event: e.RolloutEvent) -> Header:
             raise IllegalTransition(header, event)
 
 
+def after_absence(header: Header, away_s: float) -> Header:
+    """Return the header after nobody was there for a while: the deadlines of the controller move by that time."""
+    until = None if header.approval_until is None else header.approval_until + away_s
+    return replace(header, progress_at=header.progress_at + away_s, approval_until=until)
+
+
 def _person_says(header: Header, event: e.PauseRequested | e.ResumeRequested | e.PromoteRequested) -> Header:
     match event:
         case e.PauseRequested() if header.paused is None and not header.starts_nothing:

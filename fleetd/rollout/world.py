@@ -16,7 +16,7 @@ from fleetd.model.fleet import Prebuilt
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
 from fleetd.rollout.agenda import Agenda
-from fleetd.rollout.header import Header, evolve_header, new_header
+from fleetd.rollout.header import Header, after_absence, evolve_header, new_header
 from fleetd.rollout.health import Health
 from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec
 from fleetd.rollout.states import (
@@ -281,7 +281,7 @@ class World:
         self.locking = None
         self.agenda.clear()
         for name, rollout in self.active():
-            rollout.header = replace(rollout.header, progress_at=rollout.header.progress_at + event.away_s)
+            rollout.header = after_absence(rollout.header, event.away_s)
             self._restart_hosts(name, rollout, tuple(rollout.hosts), event)
         for name, host in self.unproven():
             if name not in self._active:

@@ -9,6 +9,7 @@ from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.decision import Capacity, Extend, Reach
 from fleetd.rollout.planner import plan
+from fleetd.rollout.spec import Wave
 from fleetd.rollout.states import Copied, Direction, HostState, LiveState, Pending, Trial
 from tests.rollout.worlds import Built, system
 
@@ -86,3 +87,14 @@ def test_a_host_is_asked_before_it_is_given_up_however_long_nobody_was_there() -
     decision = plan(built.world, Capacity(), built.now)
     assert decision.events == ()
     assert [question.host for question in decision.questions if isinstance(question, Reach)] == ["h1"]
+
+
+def test_a_person_has_the_time_to_approve_in_which_somebody_was_there_to_be_told() -> None:
+    built = Built()
+    built.rollout("r-1", "h1", waves=(Wave("canary", ("h1",), approval_s=600.0),))
+    built.apply(e.ApprovalAsked(built.now, "r-1", 0, built.now + 600.0))
+    away(built, 3600.0)
+    assert plan(built.world, Capacity(), built.now).events == ()
+    built.now += 601.0
+    (denied,) = plan(built.world, Capacity(), built.now).events
+    assert isinstance(denied, e.ApprovalDenied)
