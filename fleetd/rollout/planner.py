@@ -53,7 +53,8 @@ def _plan_rollout(draft: Draft, name: str, rollout: Rollout) -> None:
     if judge_budgets(draft, name, rollout):
         return
     plan_soak(draft, name, rollout)
-    if header.paused is not None:
+    if header.paused is not None or draft.has_failed(name):
+        # What was just found is in no number yet: the next plan judges it before anything passes or starts.
         return
     draft.place = (name, "")
     if ask_approval(draft, name, rollout) or move_waves(draft, name, rollout):

@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from fleetd.model.check import CheckOutcome, CheckResult
 from fleetd.model.facts import HelperState, Verdict
 from fleetd.model.fence import Fence
 from fleetd.model.policy import FailureBudget, Size
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import Capacity
+from fleetd.rollout.observations import Probed, note
 from fleetd.rollout.planner import plan
 from fleetd.rollout.spec import Wave
 from tests.rollout.worlds import POLICY, Built
@@ -84,3 +86,19 @@ def test_a_rollout_is_not_called_rolled_back_where_nobody_saw_a_host_go_back(end
     built.bring("r-1", "h1", "trial")
     ends(built)
     assert [event.phase for event in planned(built) if isinstance(event, e.RolloutFinished)] == [e.Phase.FAILED]
+
+
+def test_a_wave_that_was_promoted_does_not_pass_in_the_plan_that_finds_its_host_unwell() -> None:
+    built = Built()
+    waves = (Wave("canary", ("h1",), 60.0), Wave("rest", ("h2",)))
+    built.rollout("r-1", "h1", "h2", policy=LENIENT, waves=waves)
+    built.bring("r-1", "h1", "committed")
+    built.apply(e.SoakStarted(built.now, "r-1", 0))
+    step = built.world.observation("r-1", "h1").step
+    for at in (built.now, built.now + 1.0):
+        failing = (CheckResult("web", CheckOutcome.FAIL, "500"),)
+        note(built.world, Probed(at, "r-1", "h1", step, failing, ("web",), 1.0))
+    built.apply(e.PromoteRequested(built.now, "r-1", 0, "a person", ""))
+    decided = planned(built)
+    assert [event.host for event in decided if isinstance(event, e.HostUnhealthy)] == ["h1"]
+    assert [event for event in decided if isinstance(event, e.WavePassed)] == [], "no host of it is well (promise 1)"
