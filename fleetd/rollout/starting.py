@@ -282,10 +282,11 @@ def _is_settled_by(
 ) -> bool:
     """Decide what the facts alone decide: nothing to do, or blocked. Returns whether they did."""
     seen, to, now = draft.world.observation(name, plan.name), state.task.to, draft.now
-    if facts.current == to and facts.profile == to and facts.boot_default in (to, UNREADABLE):
+    # First: the paths of another machine, or of one that is on its way to others, are evidence of nothing.
+    blocked = _blocked(rollout, draft.world.record(plan.name), facts, to)
+    if blocked is None and facts.current == to and facts.profile == to and facts.boot_default in (to, UNREADABLE):
         draft.add(e.FoundCurrent(now, name, plan.name, facts.machine_id, passed(seen.baseline)))
         return True
-    blocked = _blocked(rollout, draft.world.record(plan.name), facts, to)
     if blocked is None:
         return False
     kind, reason = blocked

@@ -78,7 +78,9 @@ def test_the_time_for_health_stands_still_while_nobody_is_there_also_for_a_commi
     built = brought("committing")
     away(built, 25.0)  # more than healthy_deadline
     settle(built, HelperState.TRIAL)
-    assert [event for event in plan(built.world, Capacity(), built.now).events if isinstance(event, e.RevertIntended)] == []
+    assert [
+        event for event in plan(built.world, Capacity(), built.now).events if isinstance(event, e.RevertIntended)
+    ] == []
 
 
 def test_a_host_is_asked_before_it_is_given_up_however_long_nobody_was_there() -> None:

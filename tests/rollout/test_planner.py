@@ -180,20 +180,6 @@ def test_a_revision_that_is_locked_beyond_the_slots_stops_nobody() -> None:
     assert hosts_of(decide(built, capacity=Capacity(evaluate=1)), e.EvaluateIntended) == ["h1"]
 
 
-@pytest.mark.parametrize("current", ["", "/run/current-system", "/nix/store/x"])
-def test_a_host_that_says_nothing_sensible_of_its_system_is_left_alone_and_stops_nobody(current: str) -> None:
-    built = Built()
-    built.rollout("r-1", "h1")
-    built.bring("r-1", "h1", "copied")
-    step = built.world.observation("r-1", "h1").step
-    facts = replace(facts_of("h1", system("h1", 1)), current=current)
-    note(built.world, Inspected(built.now, "r-1", "h1", step, facts, (), ""))
-    (deferred,) = decide(built).events
-    assert isinstance(deferred, e.HostDeferred)
-    assert deferred.kind == "no-system"
-    assert repr(current) in deferred.reason
-
-
 # -- trials -------------------------------------------------------------------------------------------------------
 
 
