@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import limit_of
-from fleetd.rollout.starting import COPIES
+from fleetd.rollout.starting import COPIES, ROLLBACK_REACH_S
 from fleetd.rollout.states import (
     Committed,
     Copied,
@@ -27,13 +27,14 @@ from fleetd.rollout.states import (
     Pending,
     Reverted,
     Stranded,
+    Task,
     Trial,
     is_evidence,
     is_final,
     reason_of,
     shown,
 )
-from fleetd.rollout.tally import Mark
+from fleetd.rollout.tally import BACK, Mark
 from fleetd.rollout.world import Rollout, World
 
 SHOWN_HOSTS = 20
@@ -50,6 +51,8 @@ class Reason(StrEnum):
     LOST = "lost"
     STRANDED = "stranded"
     SOAK = "soak"
+    TURN = "turn"
+    UNREACHABLE = "unreachable"
     FIRST_HOST = "first-host"
     MAX_PARALLEL = "max-parallel"
     DEPENDENCY = "dependency"
@@ -111,6 +114,7 @@ def rollout_waits(world: World, rollout: Rollout, now: float) -> list[Blocked]:
     if header.phase is e.Phase.ROLLING and rollout.tally.count(Mark.STARTABLE) and world.unproven_count():
         alone = any(blocked.reason is Reason.LOST for blocked in found) and world.unproven_count() == 1
         found += [] if alone else [_slots(world, rollout)]
+    found += _silent_on_their_way_back(world, rollout)
     deferred = tuple(rollout.tally.hosts[Mark.DEFERRED])
     if deferred:
         text = reason_of(rollout.hosts[deferred[0]])
@@ -156,11 +160,16 @@ def _live_waits(rollout: Rollout, host: str, state: LiveState) -> Blocked:
 
 def _unstarted_waits(world: World, rollout: Rollout, host: str, state: HostState, now: float) -> Blocked:
     header, tally = rollout.header, rollout.tally
+    if state.task.direction is Direction.ROLLBACK:
+        # Neither a pause nor a wave is in the way of what has to go back.
+        return _silent(world, rollout, host) or _slots(world, rollout, host)
     if header.paused is not None or header.phase in (e.Phase.PENDING, e.Phase.AWAITING_APPROVAL):
         return rollout_waits(world, rollout, now)[0]
     flight = state.flight if isinstance(state, Pending | Copying) else None
     if flight is not None:
         return Blocked(Reason.EFFECT, f"{flight.verb.value} is under way", flight.deadline, "", (host,))
+    if state.task.to is None:
+        return _turn(state)
     if tally.wave_of[host] > header.wave:
         text = f"its wave {header.waves[tally.wave_of[host]].name} comes after {header.waves[header.wave].name}"
         return Blocked(Reason.WAVE, text, None, "", (host,))
@@ -169,6 +178,9 @@ def _unstarted_waits(world: World, rollout: Rollout, host: str, state: HostState
         failed = state.copies_failed if isinstance(state, Pending) else 0
         text = f"tried again after {failed} of {COPIES} copies failed" if failed else "looked at again in a moment"
         return Blocked(Reason.RETRY, text, retry_at, "", (host,))
+    silent = _silent(world, rollout, host)
+    if silent is not None:
+        return silent
     ahead = [other for other in rollout.plans[host].depends_on if world.holder(other) is not None]
     if ahead:
         return Blocked(Reason.DEPENDENCY, f"{ahead[0]}, on which it depends, is in trial", None, "", tuple(ahead))
@@ -176,7 +188,36 @@ def _unstarted_waits(world: World, rollout: Rollout, host: str, state: HostState
     if rollout.plans[host].domain not in held and len(held) >= header.spec.policy.max_domains:
         text = f"domain {sorted(held)[0]} holds unproven hosts, and max_domains is {header.spec.policy.max_domains}"
         return Blocked(Reason.DOMAIN, text, None, "", (host,))
-    return _slots(world, rollout)
+    return _slots(world, rollout, host)
+
+
+def _silent(world: World, rollout: Rollout, host: str) -> Blocked | None:
+    """Return that a host does not answer; None when it did, or was not asked."""
+    seen = world.observations.get((rollout.header.spec.id, host))
+    if seen is None or not seen.failures:
+        return None
+    going_back = rollout.hosts[host].task.direction is Direction.ROLLBACK
+    until = seen.silent_since + ROLLBACK_REACH_S if going_back else seen.next_round_at
+    return Blocked(Reason.UNREACHABLE, f"does not answer, and is asked on: {seen.unreachable}", until, "", (host,))
+
+
+def _silent_on_their_way_back(world: World, rollout: Rollout) -> list[Blocked]:
+    hosts = [host for host in rollout.tally.lane(BACK) if _silent(world, rollout, host) is not None]
+    first = _silent(world, rollout, hosts[0]) if hosts else None
+    return [] if first is None else [replace(first, hosts=tuple(hosts))]
+
+
+def _turn(state: HostState) -> Blocked:
+    match state:
+        case Pending(task=Task(to=None), derivation=None):
+            step = "evaluated"
+        case Pending(task=Task(to=None)):
+            step = "built"
+        case Pending():
+            step = "asked and copied to"
+        case _:
+            step = "asked and tried"
+    return Blocked(Reason.TURN, f"waits for its turn to be {step}")
 
 
 def _queued(world: World, rollout: Rollout) -> Blocked:
@@ -215,14 +256,18 @@ def _soak(world: World, rollout: Rollout, now: float) -> Blocked:
     return Blocked(Reason.SOAK, text, now + left_s, f"fleetctl promote {name}", hosts)
 
 
-def _slots(world: World, rollout: Rollout) -> Blocked:
+def _slots(world: World, rollout: Rollout, host: str | None = None) -> Blocked:
+    state = None if host is None else rollout.hosts[host]
+    direction = Direction.DEPLOY if state is None else state.task.direction
     first = not rollout.tally.count(Mark.EVIDENCE) and rollout.tally.count(Mark.UNPROVEN)
     holding = tuple(host for _name, host in world.unproven())
-    if first:
+    limit = limit_of(rollout, direction)
+    if first and direction is Direction.DEPLOY:
         text = "the first host is alone until it is committed"
         return Blocked(Reason.FIRST_HOST, text, None, "", tuple(rollout.tally.hosts[Mark.UNPROVEN]))
+    if state is not None and len(holding) < limit:
+        return _turn(state)
     gone = [host for name, host in world.unproven() if isinstance(world.rollouts[name].hosts[host], Lost)]
-    limit = limit_of(rollout, Direction.DEPLOY)
     text = f"hosts in trial hold the slots: {len(holding)} unproven over all rollouts, {limit} allowed here"
     return Blocked(Reason.MAX_PARALLEL, text, None, f"fleetctl clear {gone[0]}" if gone else "", holding)
 

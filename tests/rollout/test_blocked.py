@@ -12,9 +12,11 @@ import pytest
 from fleetd.model.facts import HelperState
 from fleetd.rollout import events as e
 from fleetd.rollout.blocked import Reason, explain, host_waits, rollout_waits
+from fleetd.rollout.observations import Inspected, note
 from fleetd.rollout.spec import Wave
+from fleetd.rollout.starting import ROLLBACK_REACH_S
 from fleetd.rollout.states import LiveState, is_final
-from tests.rollout.worlds import Built
+from tests.rollout.worlds import Built, system
 
 GOLDEN = Path(__file__).parent / "golden"
 WAVES = (Wave("canary", ("h1",), 60.0), Wave("rest", ("h2", "h3"), approval_s=600.0))
@@ -115,3 +117,37 @@ def test_a_rollout_behind_another_names_it() -> None:
     (blocked,) = rollout_waits(built.world, built.world.rollouts["r-2"], built.now)
     assert blocked.reason is Reason.QUEUED
     assert "r-1" in blocked.text
+
+
+def test_nobody_is_said_to_wait_for_slots_that_are_free() -> None:
+    built = Built()
+    built.rollout("r-1", "h1", "h2")
+    blocked = host_waits(built.world, "r-1", "h2", built.now)
+    assert blocked is not None
+    assert (blocked.reason, blocked.text) == (Reason.TURN, "waits for its turn to be asked and copied to")
+    built.bring("r-1", "h1", "switching")
+    built.bring("r-1", "h2", "copied")
+    blocked = host_waits(built.world, "r-1", "h2", built.now)
+    assert blocked is not None
+    assert blocked.reason is Reason.FIRST_HOST
+
+
+def test_a_host_that_has_to_go_back_says_that_it_does_not_answer_and_so_does_its_rollout() -> None:
+    built = Built()
+    built.rollout("r-1", "h1", "h2")
+    for host in ("h1", "h2"):
+        built.bring("r-1", host, "committed")
+    built.apply(e.PauseRequested(built.now, "r-1", "kim", "lunch"))
+    built.apply(e.RollbackRequested(built.now, "r-1", "kim", ""))
+    for host in ("h1", "h2"):
+        built.apply(e.RollbackDecided(built.now, "r-1", host, system(host, 1), ""))
+    built.bring_on("r-1", "h1", "switching")
+    step = built.world.observation("r-1", "h2").step
+    note(built.world, Inspected(built.now, "r-1", "h2", step, None, (), "no answer from 10.0.0.2"))
+    blocked = host_waits(built.world, "r-1", "h2", built.now)
+    assert blocked is not None
+    assert blocked.reason is Reason.UNREACHABLE, "neither paused, nor the first host of anything"
+    assert "no answer from 10.0.0.2" in blocked.text
+    assert blocked.until == built.now + ROLLBACK_REACH_S
+    found = rollout_waits(built.world, built.world.rollouts["r-1"], built.now)
+    assert [(waits.reason, waits.hosts) for waits in found][-1] == (Reason.UNREACHABLE, ("h2",))
