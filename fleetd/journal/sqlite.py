@@ -69,11 +69,11 @@ class SqliteJournal:
                 _record(row) for row in connection.execute(select(tables.journal).order_by(tables.journal.c.seq))
             ]
             head = connection.execute(select(tables.head.c.seq)).scalar_one()
-        for expected, record in enumerate(records, records[0].seq if records else 1):
+        for expected, record in enumerate(records, 1):
             if record.seq != expected:
                 raise JournalError(f"{self._place()}: record {expected} is missing (the next one is {record.seq})")
-        if records and records[-1].seq != head:
-            raise JournalError(f"{self._place()}: the head says {head}, and the newest record is {records[-1].seq}")
+        if len(records) != head:
+            raise JournalError(f"{self._place()}: the head says {head}, and the newest record is {len(records)}")
         return records
 
     async def append(self, records: Sequence[Record], models: ReadModels) -> None:

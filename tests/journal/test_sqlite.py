@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,19 @@ async def test_events_are_found_by_number_rollout_and_host(tmp_path: Path) -> No
     assert [[entry.seq for entry in page] for page in found] == [[1, 2, 3, 4], [2, 3], [3, 4], [4], [1, 2], []]
     assert (await journal.oldest(), await journal.head()) == (1, 4)
     await journal.close()
+
+
+@pytest.mark.asyncio
+async def test_records_that_are_gone_are_told_by_number(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path)
+    await journal.open()
+    await journal.append([record(1), record(2), record(3)], NOTHING)
+    await journal.close()
+    for gone, told in ((1, "record 1 is missing"), (2, "record 1 is missing"), (3, "the head says 3")):
+        with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as file, file:
+            file.execute("DELETE FROM journal WHERE seq = ?", (gone,))
+        again = SqliteJournal(tmp_path)
+        await again.open()
+        with pytest.raises(JournalError, match=told):
+            await again.replay()
+        await again.close()
