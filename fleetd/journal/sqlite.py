@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, create_engine, event, func, insert, select, update
+from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -48,7 +48,7 @@ class SqliteJournal:
     def _open(self) -> int:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _own(self._directory / LOCK)
-        engine = create_engine(f"sqlite:///{self._directory / FILE}")
+        engine = create_engine(URL.create("sqlite", database=str(self._directory / FILE)))
         event.listen(engine, "connect", _pragmas)
         self._engine = engine
         with engine.begin() as connection:

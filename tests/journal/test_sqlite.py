@@ -19,6 +19,10 @@ def record(seq: int) -> Record:
     return Record(seq, 1, float(seq), "r-1", "web1", "Something", 1, {"n": seq})
 
 
+def files_in(directory: Path) -> set[str]:
+    return {entry.name for entry in directory.iterdir()}
+
+
 @pytest.mark.asyncio
 async def test_what_was_appended_is_replayed_and_the_term_rises(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path)
@@ -87,3 +91,14 @@ async def test_records_that_are_gone_are_told_by_number(tmp_path: Path) -> None:
         with pytest.raises(JournalError, match=told):
             await again.replay()
         await again.close()
+
+
+@pytest.mark.asyncio
+async def test_the_journal_is_in_its_directory_whatever_that_is_called(tmp_path: Path) -> None:
+    directory = tmp_path / "a?mode=memory#b%20c"
+    journal = SqliteJournal(directory)
+    await journal.open()
+    await journal.append([record(1)], NOTHING)
+    await journal.close()
+    assert files_in(directory) >= {"journal.sqlite"}
+    assert files_in(tmp_path) == {directory.name}
