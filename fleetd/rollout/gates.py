@@ -125,6 +125,8 @@ def _no_progress(draft: Draft, name: str, rollout: Rollout) -> str:
     header = rollout.header
     if header.phase is not e.Phase.ROLLING or header.paused is not None:
         return ""
+    if not rollout.tally.count(Mark.OPEN):
+        return ""  # all that is waited for is how a lost host ended, which says nothing of the others
     limit = header.spec.policy.progress_deadline_s
     due = max(header.progress_at, draft.world.freed_at) + limit
     if draft.now < due:

@@ -16,6 +16,7 @@ from fleetd.rollout.decision import Capacity
 from fleetd.rollout.observations import Probed, note
 from fleetd.rollout.planner import plan
 from fleetd.rollout.spec import Wave
+from fleetd.rollout.states import LiveState
 from tests.rollout.worlds import POLICY, Built
 
 LENIENT = replace(POLICY, failure_budget=FailureBudget(Size(count=1), Size(count=1), Size(count=5)))
@@ -102,3 +103,18 @@ def test_a_wave_that_was_promoted_does_not_pass_in_the_plan_that_finds_its_host_
     decided = planned(built)
     assert [event.host for event in decided if isinstance(event, e.HostUnhealthy)] == ["h1"]
     assert [event for event in decided if isinstance(event, e.WavePassed)] == [], "no host of it is well (promise 1)"
+
+
+def test_a_lost_host_within_the_budget_does_not_take_the_others_back_however_long_it_is_waited_for() -> None:
+    built = Built()
+    built.rollout("r-1", "h1", "h2", policy=LENIENT)
+    built.bring("r-1", "h1", "committed")
+    built.bring("r-1", "h2", "switching")
+    state = built.world.rollouts["r-1"].hosts["h2"]
+    assert isinstance(state, LiveState)
+    built.apply(e.ContactLost(built.now, "r-1", "h2", state.live.fence, "no answer"))
+    built.apply(e.HostGivenUp(built.now, "r-1", "h2", "no answer for 1h"))
+    built.now += 2 * LENIENT.progress_deadline_s
+    assert planned(built) == []
+    built.apply(e.HostCleared(built.now, "r-1", "h2", "a person", "scrapped"))
+    assert [event.phase for event in planned(built) if isinstance(event, e.RolloutFinished)] == [e.Phase.INCOMPLETE]
