@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import limit_of
-from fleetd.rollout.starting import COPIES, ROLLBACK_REACH_S
+from fleetd.rollout.starting import COPIES, ROLLBACK_REACH_S, has_turn_first
 from fleetd.rollout.states import (
     Committed,
     Copied,
@@ -184,6 +184,9 @@ def _unstarted_waits(world: World, rollout: Rollout, host: str, state: HostState
     ahead = [other for other in rollout.plans[host].depends_on if world.holder(other) is not None]
     if ahead:
         return Blocked(Reason.DEPENDENCY, f"{ahead[0]}, on which it depends, is in trial", None, "", tuple(ahead))
+    ahead = [other for other in rollout.plans[host].depends_on if has_turn_first(rollout, other, host)]
+    if ahead and isinstance(state, Copied):
+        return Blocked(Reason.DEPENDENCY, f"{ahead[0]}, on which it depends, comes first", None, "", tuple(ahead))
     held = {domain for domain, count in world.unproven_domains.items() if count}
     if rollout.plans[host].domain not in held and len(held) >= header.spec.policy.max_domains:
         text = f"domain {sorted(held)[0]} holds unproven hosts, and max_domains is {header.spec.policy.max_domains}"

@@ -222,7 +222,7 @@ def _may_start(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, direct
     first = direction is Direction.DEPLOY and rollout.tally.count(Mark.EVIDENCE) == 0
     if first and (rollout.tally.count(Mark.UNPROVEN) or draft.has_started(name)):
         return False
-    if any(_is_ahead(draft, rollout, host, plan.name) for host in plan.depends_on):
+    if any(draft.holder(host) is not None or has_turn_first(rollout, host, plan.name) for host in plan.depends_on):
         return False
     if any(draft.holder(host) == name for host in rollout.dependents.get(plan.name, ())):
         return False
@@ -230,10 +230,8 @@ def _may_start(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, direct
     return plan.domain in domains or len(domains) < rollout.header.spec.policy.max_domains
 
 
-def _is_ahead(draft: Draft, rollout: Rollout, host: str, dependent: str) -> bool:
-    """Whether a dependency is in trial, or has its own turn first: it is of the same wave or an earlier one."""
-    if draft.holder(host) is not None:
-        return True
+def has_turn_first(rollout: Rollout, host: str, dependent: str) -> bool:
+    """Whether a dependency has its own turn first: it is of the same wave or an earlier one."""
     state, wave_of = rollout.hosts.get(host), rollout.tally.wave_of
     return state is not None and wave_of[host] <= wave_of[dependent] and not is_final(state)
 

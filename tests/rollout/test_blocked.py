@@ -16,7 +16,7 @@ from fleetd.rollout.observations import Inspected, note
 from fleetd.rollout.spec import Wave
 from fleetd.rollout.starting import ROLLBACK_REACH_S
 from fleetd.rollout.states import LiveState, is_final
-from tests.rollout.worlds import Built, system
+from tests.rollout.worlds import Built, spec_of, system
 
 GOLDEN = Path(__file__).parent / "golden"
 WAVES = (Wave("canary", ("h1",), 60.0), Wave("rest", ("h2", "h3"), approval_s=600.0))
@@ -151,3 +151,14 @@ def test_a_host_that_has_to_go_back_says_that_it_does_not_answer_and_so_does_its
     assert blocked.until == built.now + ROLLBACK_REACH_S
     found = rollout_waits(built.world, built.world.rollouts["r-1"], built.now)
     assert [(waits.reason, waits.hosts) for waits in found][-1] == (Reason.UNREACHABLE, ("h2",))
+
+
+def test_a_host_whose_dependency_has_its_turn_first_says_so() -> None:
+    built = Built()
+    spec = spec_of(("a", "b"))
+    spec = replace(spec, hosts=(replace(spec.hosts[0], depends_on=("b",)), spec.hosts[1]))
+    built.roll("r-1", spec, {"a": system("a", 2), "b": system("b", 2)})
+    built.bring("r-1", "a", "copied")
+    blocked = host_waits(built.world, "r-1", "a", built.now)
+    assert blocked is not None
+    assert (blocked.reason, blocked.hosts) == (Reason.DEPENDENCY, ("b",))
