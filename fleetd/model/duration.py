@@ -8,22 +8,30 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
 
+LONGEST_S = 3650 * 86400.0
+"""Ten years: no plan is longer, and an instant after that many more could not be shown any more."""
+
 
 def parse_duration(text: str) -> float:
     """Return seconds.
 
     Raises:
-        ValueError: not a duration; the text says what one looks like.
+        ValueError: not a duration, or one of more than ten years; the text says what one looks like.
     """
     if _WHOLE.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a duration (write 30s, 1m30s, 2h or 90d)")
-    return sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))
+    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))
+    if seconds > LONGEST_S:
+        raise ValueError(f"{text[:40]!r} is longer than {format_duration(LONGEST_S)}")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:
-    """Return the shortest exact text for whole seconds, tenths otherwise."""
+    """Return the shortest exact text for whole seconds, tenths otherwise; milliseconds where tenths say nothing."""
     if seconds < 0:
         return "-" + format_duration(-seconds)
+    if seconds < 1 and seconds != round(seconds, 1):
+        return f"{round(seconds * 1000)}ms"
     if seconds != int(seconds):
         return f"{seconds:.1f}s"
     rest, parts = int(seconds), []
