@@ -205,7 +205,7 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         Crash(
             rng.randint(2, 20 * len(fleet)),
             rng.random() < 0.5,
-            rng.choice((0.5, 5.0, 20.0, 200.0, 2000.0)),
+            rng.choice((0.5, 5.0, 20.0, 29.0, 50.0, 62.0, 80.0, 200.0, 2000.0)),
             refused=rng.random() < 0.2,
             clock_s=rng.choice((0.0, 0.0, 0.0, -500.0, 500.0, 90000.0)),
         )

@@ -19,6 +19,8 @@ from fleetd.rollout.roots import WantedRoots
 from fleetd.rollout.states import (
     Committed,
     Committing,
+    Copied,
+    Copying,
     Current,
     Direction,
     Failed,
@@ -35,6 +37,7 @@ from tests.simulation.scenario import Scenario
 from tests.simulation.sim_machine import GOOD, SimMachine
 
 _UNPROVEN = (Switching, Trial, Committing, Reverting, Lost)
+_BEGUN = (Copying, Copied, Switching, Trial, Committing, Reverting)
 
 
 class ViolationError(AssertionError):
@@ -169,6 +172,8 @@ class Watch:
 
     def _finished(self, event: e.RolloutFinished) -> None:
         rollout = self.world.rollouts[event.rollout]
+        begun = [name for name, state in rollout.hosts.items() if isinstance(state, _BEGUN)]
+        require(not begun, f"{event.rollout} ends, and {begun} have begun and not ended")
         if event.phase is e.Phase.SUCCEEDED:
             for name, state in rollout.hosts.items():
                 if name in self.scenario.meddled:
