@@ -9,9 +9,13 @@ import time
 class SystemClock:
     """Wall clock at start plus boot-clock time since: it does not follow later steps, and runs through suspend."""
 
-    def __init__(self, not_before: float = 0.0) -> None:
-        self._start = max(time.time(), not_before)
+    def __init__(self) -> None:
+        self._start = time.time()
         self._boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def go_on_from(self, instant: float) -> None:
+        """Be at ``instant`` now if it is later: where the wall clock was set back, time goes on from there."""
+        self._start += max(0.0, instant - self.now())
 
     def now(self) -> float:
         """Return seconds since the epoch."""

@@ -31,6 +31,14 @@ class Clock(Protocol):
         ...
 
 
+class ForwardClock(Clock, Protocol):
+    """The clock of a whole process: whoever has read the journal tells it where time has got to."""
+
+    def go_on_from(self, instant: float) -> None:
+        """Be at ``instant`` now if it is later than now; it is said once, before anything waits."""
+        ...
+
+
 class ByteChannel(Protocol):
     """One command on a host, as bytes both ways."""
 

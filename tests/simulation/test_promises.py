@@ -114,6 +114,14 @@ def test_an_absence_of_any_length_changes_nothing_of_the_end(scenario: Scenario,
             assert report.runs == whole.runs, f"away from append {append} on ({durable=})"
 
 
+def test_a_clock_that_was_set_back_holds_nothing_up() -> None:
+    whole = simulate(ALONE)
+    for append in range(1, whole.appends + 1):
+        report = simulate(replace(ALONE, crashes=(Crash(append, True, 5.0, clock_s=-5000.0),)))
+        assert report.phases == whole.phases
+        assert report.ended_at_s < whole.ended_at_s + 60.0, f"set back at append {append}"
+
+
 def test_a_seed_gives_the_same_run_whatever_the_order_of_hashes() -> None:
     script = (
         "from random import Random\nfrom tests.simulation.scenario import draw\n"

@@ -80,6 +80,10 @@ class VirtualClock:
         """Return the instant."""
         return EPOCH_S + self.set_by_s + self._loop.time()
 
+    def go_on_from(self, instant: float) -> None:
+        """Be at an instant now if it is later."""
+        self.set_by_s += max(0.0, instant - self.now())
+
     async def sleep(self, seconds: float) -> None:
         """Let time pass."""
         await asyncio.sleep(seconds)
