@@ -291,6 +291,11 @@ def _decide(
             return Failed(state.task, "lost", reason, event.at)
         case Stranded(), e.HostCleared():
             return Failed(state.task, "stranded", f"{state.reason}; cleared by {event.by}", event.at)
+        # In journals of a release to which a host that its guard took back in an absence was reverted, or stranded.
+        case Pending(task=Task(attempt=attempt)), e.HostRetried() if attempt > 1 and _may_be_retried(state.task):
+            return replace(state, task=replace(state.task, attempt=attempt + 1), retry_at=event.at)
+        case Copied(task=Task(direction=Direction.ROLLBACK, attempt=attempt)), e.HostCleared() if attempt > 1:
+            return Failed(state.task, "stranded", f"cleared by {event.by}", event.at)
         case Committed() | Current(), e.HostUnhealthy():
             return replace(state, unhealthy=event.reason)
         case Committed(), e.RollbackDecided():

@@ -10,7 +10,7 @@ from fleetd.rollout import timing
 from fleetd.rollout.decision import Capacity, Extend, Reach
 from fleetd.rollout.planner import plan
 from fleetd.rollout.spec import Wave
-from fleetd.rollout.states import Copied, Direction, HostState, LiveState, Pending, Trial
+from fleetd.rollout.states import Copied, Direction, Failed, HostState, LiveState, Pending, Trial
 from tests.rollout.worlds import Built, system
 
 
@@ -100,3 +100,26 @@ def test_a_person_has_the_time_to_approve_in_which_somebody_was_there_to_be_told
     built.now += 601.0
     (denied,) = plan(built.world, Capacity(), built.now).events
     assert isinstance(denied, e.ApprovalDenied)
+
+
+def test_a_journal_of_a_release_that_counted_such_a_host_as_reverted_is_read() -> None:
+    built = brought("trial")
+    away(built, 200.0)
+    settle(built, HelperState.REVERTED, by="guard")
+    built.apply(e.HostRetried(built.now, "r-1", "h1", "a person", ""))
+    state = built.world.rollouts["r-1"].hosts["h1"]
+    assert isinstance(state, Pending)
+    assert state.task.attempt == 3
+
+
+def test_a_journal_of_a_release_that_counted_such_a_rollback_as_stranded_is_read() -> None:
+    built = brought("committed")
+    built.apply(e.RollbackRequested(built.now, "r-1", "a person", ""))
+    built.apply(e.RollbackDecided(built.now, "r-1", "h1", system("h1", 1), ""))
+    built.bring_on("r-1", "h1", "switching", "trial")
+    away(built, 200.0)
+    settle(built, HelperState.REVERTED, by="guard")
+    built.apply(e.HostCleared(built.now, "r-1", "h1", "a person", "repaired"))
+    state = built.world.rollouts["r-1"].hosts["h1"]
+    assert isinstance(state, Failed)
+    assert state.kind == "stranded"
