@@ -44,6 +44,8 @@ def decode_event(kind: str, at: float, rollout: str, host: str, data: Mapping[st
     cls = EVENT_KINDS.get(kind)
     if cls is None:
         raise CodecError(f"unknown kind of record {kind!r}: written by a newer release?")
+    if not isinstance(data, Mapping):
+        raise CodecError(f"{kind}: expected an object")
     names = {field.name for field in dataclasses.fields(cls)}
     columns = {"at": at, "rollout": rollout, "host": host}
     whole = {**data, **{name: value for name, value in columns.items() if name in names}}
