@@ -119,17 +119,17 @@ CORE = (
     Mutant(
         "a restart believes what it knew before",
         "fleetd/rollout/transitions.py",
-        "            return replace(state, live=replace(_lost(state.live, at), retry_at=at))\n",
+        "            return replace(state, live=_unheard(state.live, at, away_s))\n",
         "            return state\n",
         TABLE,
     ),
     Mutant(
         "a restart forgets a commit that was under way",
         "fleetd/rollout/transitions.py",
-        "        case Committing() | Reverting() | Lost():\n            return replace(state",
+        "        case Trial() | Committing():\n",
         "        case Committing():\n"
         '            return Committed(state.task, state.live.old, (), at, "")\n'
-        "        case Reverting() | Lost():\n            return replace(state",
+        "        case Trial():\n",
         PROMISES,
     ),
     Mutant(
@@ -234,8 +234,8 @@ CORE = (
     Mutant(
         "a paused rollout starts hosts",
         "fleetd/rollout/planner.py",
-        "    if header.paused is not None:\n        return\n    draft.place",
-        "    draft.place",
+        "    if header.paused is not None or draft.has_failed(name):\n",
+        "    if draft.has_failed(name):\n",
         ("tests/controller/test_verb_table.py",),
     ),
     Mutant(
