@@ -59,6 +59,8 @@ class Task:
     attempt: int = 1
     baseline: tuple[str, ...] | None = None
     """For a rollback: the checks that passed before the deploy, which must pass again. None: found by asking."""
+    absences: int = 0
+    """How many of the attempts ended because no controller was there."""
 
 
 @dataclass(frozen=True, slots=True)

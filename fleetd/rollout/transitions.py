@@ -44,7 +44,7 @@ RETRY_LOST_S = 3.0
 RETRY_MOVING_S = 2.0
 """How soon a host that is still moving by itself is looked at again."""
 
-ATTEMPTS_AFTER_ABSENCE = 2
+ABSENCES_FORGIVEN = 1
 """A host that went back because no controller was there is tried once more, and not for ever."""
 
 RETRIED_COPY_CODES = ("unreachable", "lost", "stalled")
@@ -215,10 +215,10 @@ def _in_trial(state: LiveState, event: e.HostReported, live: Live) -> HostState:
 
 def _gone_back(state: LiveState, event: e.HostReported) -> HostState:
     reason, back = _reason(state, event), state.task.direction is Direction.ROLLBACK
-    may_retry = state.live.absent and event.by == "guard" and state.task.attempt < ATTEMPTS_AFTER_ABSENCE
+    may_retry = state.live.absent and event.by == "guard" and state.task.absences < ABSENCES_FORGIVEN
     # Also of a host that was found on its way back, or whose commit never arrived: that it was lost is another matter.
     if may_retry and not isinstance(state, Lost) and event.verdict is not Verdict.FAILED:
-        again = replace(state.task, attempt=state.task.attempt + 1)
+        again = replace(state.task, attempt=state.task.attempt + 1, absences=state.task.absences + 1)
         return Copied(again, event.at, retry_at=event.at) if back else Pending(again, retry_at=event.at)
     if back:
         return Stranded(state.task, f"the rollback did not hold: {reason}", event.at)

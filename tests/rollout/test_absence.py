@@ -10,7 +10,7 @@ from fleetd.rollout import timing
 from fleetd.rollout.decision import Capacity, Extend, Reach
 from fleetd.rollout.planner import plan
 from fleetd.rollout.spec import Wave
-from fleetd.rollout.states import Copied, Direction, Failed, HostState, LiveState, Pending, Trial
+from fleetd.rollout.states import Copied, Direction, Failed, HostState, LiveState, Pending, Reverted, Trial
 from tests.rollout.worlds import Built, system
 
 
@@ -123,3 +123,14 @@ def test_a_journal_of_a_release_that_counted_such_a_rollback_as_stranded_is_read
     state = built.world.rollouts["r-1"].hosts["h1"]
     assert isinstance(state, Failed)
     assert state.kind == "stranded"
+
+
+def test_a_host_that_a_person_had_tried_again_is_tried_once_more_too_and_not_for_ever() -> None:
+    built = brought("trial")
+    built.apply(e.RevertIntended(built.now, "r-1", "h1", built.fence(), built.now + 99, "web: 500"))
+    built.report("r-1", "h1", HelperState.REVERTED)
+    built.apply(e.HostRetried(built.now, "r-1", "h1", "a person", ""))
+    for ends in (Pending, Reverted):
+        built.bring("r-1", "h1", "trial")
+        away(built, 200.0)
+        assert isinstance(settle(built, HelperState.REVERTED, by="guard"), ends)
