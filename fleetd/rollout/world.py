@@ -108,7 +108,8 @@ class World:
         self.last_at = 0.0
         self.rollouts: dict[str, Rollout] = {}
         self.freed_at = 0.0
-        """When an unproven host last ended, in whatever rollout: since then more may start."""
+        """When an unproven host last ended, in whatever rollout: since then more may start. One that waits for another
+        try has not: a trial that is never sent must not keep the progress clock from running out."""
         self._active: dict[str, Rollout] = {}
         self._unproven: dict[tuple[str, str], int] = {}
         """Each with its number in the order of becoming so."""
@@ -271,7 +272,8 @@ class World:
             del self._unproven[place], self._held[host]
             self.stakes[stake] -= 1
             self.unproven_domains[domain] -= 1
-            self.freed_at = at
+            if is_final(state):
+                self.freed_at = at
 
     def _restart(self, event: e.ControllerStarted) -> None:
         if event.term <= self.term:
