@@ -61,6 +61,8 @@ class Task:
     """For a rollback: the checks that passed before the deploy, which must pass again. None: found by asking."""
     absences: int = 0
     """How many of the attempts ended because no controller was there."""
+    unsent: int = 0
+    """How many times the order of a trial did not leave."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,12 @@ from fleetd.rollout.states import (
 RETRY_LOST_S = 3.0
 """How soon a host of unknown outcome is asked again: short against every guard, long against a handshake."""
 
+RETRY_UNSENT_S = 300.0
+"""The longest wait for another try after orders that did not leave, each of which is two records in the journal."""
+
+DOUBLINGS = 7
+"""From the one to the other; a power without a limit would be no number any more after some days."""
+
 RETRY_MOVING_S = 2.0
 """How soon a host that is still moving by itself is looked at again."""
 
@@ -248,7 +254,9 @@ def _trial_rejected(state: LiveState, event: e.OrderRejected) -> HostState:
 def _not_sent(state: LiveState, event: e.OrderNotSent) -> HostState:
     match state:
         case Switching(live=Live(flight=Flight(verb=Verb.TRIAL))):
-            return Copied(state.task, event.at, retry_at=event.at + RETRY_LOST_S)
+            wait_s = min(RETRY_UNSENT_S, RETRY_LOST_S * 2 ** min(state.task.unsent, DOUBLINGS))
+            task = replace(state.task, unsent=state.task.unsent + 1)
+            return Copied(task, event.at, retry_at=event.at + wait_s)
         case Committing(live=Live(flight=Flight(verb=Verb.COMMIT))):
             # The host has not seen the commit's fence, and a renewal must carry the one it holds: a settle makes
             # both the same again.

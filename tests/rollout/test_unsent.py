@@ -35,3 +35,14 @@ def test_a_trial_that_is_never_sent_ends_at_the_progress_deadline() -> None:
     built.bring("r-1", "h1", "copied")
     failing = [event.reason for event in refuse_trials(built, runs=1) if isinstance(event, e.RolloutFailing)]
     assert failing == ["nothing moved for 1h (progress_deadline)"]
+
+
+def test_a_rollback_that_is_never_sent_is_tried_ever_more_rarely() -> None:
+    built = Built()
+    built.rollout("r-1", "h1")
+    built.bring("r-1", "h1", "committed")
+    built.apply(e.RolloutFailing(built.now, "r-1", "bad", take_back=True))
+    built.apply(e.RollbackDecided(built.now, "r-1", "h1", system("h1", 1), "bad"))
+    tries = [event.at for event in refuse_trials(built, runs=2) if isinstance(event, e.TrialIntended)]
+    assert tries[1] - tries[0] < 10.0, "the first time may be bad luck"
+    assert len(tries) < 50, "each is two records in the journal"
