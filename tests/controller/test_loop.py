@@ -164,3 +164,21 @@ def test_an_outcome_of_nothing_that_is_under_way_is_kept_for_people_and_changes_
         assert type(after) is type(before["h1"])
 
     rig.run(run())
+
+
+def test_who_is_gone_before_the_refusal_ends_no_loop() -> None:
+    rig = Rig()
+
+    async def run() -> None:
+        await rig.controller.start()
+        asked = asyncio.create_task(rig.controller.submit(AbortRollout("r-9", "kim")))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.sleep(0)
+        await rig.controller.tick()
+        again = asyncio.create_task(rig.controller.submit(spec_of(("h1",))))
+        await asyncio.sleep(0)
+        await rig.controller.tick()
+        assert (await again).rollout == "r-1"
+
+    rig.run(run())
