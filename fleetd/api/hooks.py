@@ -40,12 +40,14 @@ class Delivery:
     def command(self) -> SubmitRollout:
         """Return the command, within the hook's borders as they are configured now. Raises RefNotAllowed."""
         _check_ref(self.hook, self.asked)
+        # Toplevels alone mean just their hosts. The border must not turn that into every host inside of it.
+        asked = self.asked.on or ",".join(self.asked.toplevels)
         return SubmitRollout(
             requested_by=f"hook {self.name}",
             key=self.key,
             revision=self.asked.revision,
             toplevels=self.asked.toplevels,
-            on=within(self.asked.on, self.hook.on),
+            on=within(asked, self.hook.on),
             policy=self.hook.policy,
             reason=self.asked.reason,
         )

@@ -276,6 +276,15 @@ async def test_a_payload_stays_within_the_hosts_of_its_hook(served: Served) -> N
     assert (command.reason, dict(command.toplevels)) == ("build 7", {"web1": "/nix/store/x"})
 
 
+@pytest.mark.asyncio
+async def test_toplevels_alone_stay_just_their_hosts_inside_the_border(served: Served) -> None:
+    body = json.dumps({"toplevels": {"web1": "/nix/store/x"}}).encode()
+    assert (await send(served, "ci", body, bearer(body)))[0] == 202
+    (command,) = served.control.commands
+    assert isinstance(command, SubmitRollout)
+    assert command.on == "web1&@staging"
+
+
 @pytest.mark.parametrize(
     ("asked", "allowed", "both"),
     [("", "", ""), ("a", "", "a"), ("", "@x", "@x"), ("a,b", "@x,@y", "a&@x,a&@y,b&@x,b&@y"), ("a&b", "!c", "a&b&!c")],
