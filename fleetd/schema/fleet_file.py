@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -181,6 +182,10 @@ def parse_fleet(
         policies={name: _policy(name, policy, problems) for name, policy in policies.items()},
         flake=flake,
     )
+    for name, count in Counter(check.name for check in raw.checks).items():
+        if count > 1:
+            # Answers are known by name: a check that passes would stand for another that fails.
+            problems.append(f"checks ({word_of(name)}): {count} checks have this name; each needs its own")
     for word in ("groups", "hooks"):
         if getattr(raw, word):
             problems.append(f"{word}: not carried out by this release; leave it out, so that nobody relies on it")
