@@ -22,7 +22,7 @@ from fleetd.controller.resolve import Asked, check_allowed, deploy_of, selected,
 from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError, UsageError
 from fleetd.executor.on_host import OnHost
 from fleetd.model.duration import format_duration
-from fleetd.model.fleet import Fleet, Prebuilt, ToplevelSource
+from fleetd.model.fleet import Fleet, Host, Prebuilt, ToplevelSource
 from fleetd.model.goal import Goal
 from fleetd.model.policy import STOP_SWITCH_S, slowest_proof_s
 from fleetd.model.selector import EVERY, select
@@ -108,7 +108,7 @@ class Intake:
                 if repeated is not None:
                     return repeated
                 if isinstance(command, SubmitRollout):
-                    return await self._controller.submit(await self._spec(command))
+                    return await self._controller.submit((await self._spec(command))[1])
                 return await self._controller.submit(await self._rollback_spec(command))
             case _:
                 return await self._controller.submit(command)
@@ -119,14 +119,15 @@ class Intake:
 
     # -- rollouts -------------------------------------------------------------------------------------------------
 
-    async def _spec(self, request: SubmitRollout) -> RolloutSpec:
+    async def _spec(self, request: SubmitRollout) -> tuple[Fleet, RolloutSpec]:
+        """Return what is asked for, and the fleet it was resolved with: ``current`` may be a newer one by then."""
         check_allowed(request.revision, self._allowed)
         fleet = await self.reload()
         spec = deploy_of(fleet, request, self._contact_s)
         for plan in spec.hosts:
             if isinstance(plan.source, Prebuilt):
                 await self._store.check_toplevel(plan.source.toplevel, fleet.hosts[plan.name])
-        return spec
+        return fleet, spec
 
     async def _rollback_spec(self, request: RollBackHosts) -> RolloutSpec:
         """A rollback by a person's word: one wave, no soak, to last good or to what an earlier rollout left."""
@@ -167,9 +168,9 @@ class Intake:
 
     async def plan(self, request: SubmitRollout) -> Document:
         """Evaluate, and show what a rollout would do; nothing is done."""
-        spec = await self._spec(request)
+        fleet, spec = await self._spec(request)
         targets, errors = await self._preview.targets(spec)
-        observed = {str(host["name"]): host for host in await self.hosts(",".join(plan.name for plan in spec.hosts))}
+        observed = {str(host["name"]): host for host in await self._looked_at(fleet, [p.name for p in spec.hosts])}
         current = {name: host["current"] for name, host in observed.items()}
         differences = await self._preview.differences(current, targets)
         waves = [
@@ -204,12 +205,12 @@ class Intake:
 
     async def difference(self, request: SubmitRollout) -> Document:
         """Build what one host would get, and say how it differs from what runs there. Raises FleetdError."""
-        spec = await self._spec(request)
+        fleet, spec = await self._spec(request)
         name = spec.hosts[0].name
         if len(spec.hosts) != 1:
             raise UsageError(f"{request.on!r} selects {len(spec.hosts)} hosts, and one is compared at a time")
-        (observed,) = await self.hosts(name)
-        return await self._preview.difference(self.current.hosts[name], observed["current"], spec)
+        (observed,) = await self._looked_at(fleet, [name])
+        return await self._preview.difference(fleet.hosts[name], observed["current"], spec)
 
     async def fleet(self) -> Document:
         """Return the fleet as read."""
@@ -239,7 +240,12 @@ class Intake:
         fleet = self.current if self.current.hosts else await self.reload()
         names = sorted(select(fleet, on or EVERY))
         names = [name for name in names if after is None or name > after]
-        names = [name for name in names if state is None or self._state(name) == state][:limit]
+        return await self._looked_at(
+            fleet, [name for name in names if state is None or self._state(name) == state][:limit]
+        )
+
+    async def _looked_at(self, fleet: Fleet, names: Sequence[str]) -> Sequence[Document]:
+        """Ask hosts of a fleet, and hold on to it: read anew meanwhile, it may have lost one of them."""
 
         async def observe(name: str) -> None:
             async with self._observing:
@@ -252,7 +258,7 @@ class Intake:
         # A host whose switch is under way is left alone: a login that comes and goes can end its switch.
         idle = [name for name in names if not self._is_switching(name) and not self._is_fresh(name)]
         await asyncio.gather(*(observe(name) for name in idle))
-        return [self._host_document(name) for name in names]
+        return [self._host_document(fleet.hosts[name]) for name in names]
 
     def _is_switching(self, name: str) -> bool:
         active = self._controller.world.active()
@@ -268,16 +274,16 @@ class Intake:
         owner = world.owner(name)
         return shown(world.rollouts[owner].hosts[name]) if owner is not None else "idle"
 
-    def _host_document(self, name: str) -> Document:
-        world = self._controller.world
+    def _host_document(self, host: Host) -> Document:
+        world, name = self._controller.world, host.name
         record, newest = world.record(name), self._on_host.newest_facts(name)
         owner = world.owner(name)
         facts, at = newest if newest is not None else (None, None)
         drifted = facts is not None and record.left is not None and facts.current != record.left and owner is None
         return {
             "name": name,
-            "domain": self.current.hosts[name].domain,
-            "tags": list(self.current.hosts[name].tags),
+            "domain": host.domain,
+            "tags": list(host.tags),
             "current": facts.current if facts else None,
             "booted": facts.booted if facts else None,
             "profile": facts.profile if facts else None,
