@@ -8,8 +8,12 @@ from typing import Any, cast
 
 import pytest
 
+from fleetd.controller.commands import AbortRollout, ClearHost
 from fleetd.errors import Unreachable
-from tests.controller.rig import FLEET, controlling
+from fleetd.model.fence import NO_FENCE
+from fleetd.model.store_path import parse_store_path
+from fleetd.rollout.states import Live, Lost, Task
+from tests.controller.rig import FLEET, controlling, delivery, put, world_of
 
 
 @pytest.mark.asyncio
@@ -31,3 +35,20 @@ async def test_a_host_that_leaves_the_fleet_while_it_is_asked_is_shown_once_more
         go_on.set()
         assert [host["name"] for host in await looking] == ["web1", "web2"]
         assert [host["name"] for host in await intake.hosts("")] == ["web1", "web3"]
+
+
+@pytest.mark.asyncio
+async def test_a_lost_host_is_counted_until_somebody_knows_also_after_its_rollout(tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    path = parse_store_path(f"/nix/store/{'1' * 32}-nixos-system-web1-2")
+    async with controlling(tmp_path) as intake:
+        await intake.submit(delivery())
+        live = Live(path, (), NO_FENCE, 0.0, lost_since=1.0)
+        put(world_of(intake), "r-1", "web1", Lost(Task(path), live, "no answer", 2.0))
+        assert intake.figures().lost == 1
+        await intake.submit(AbortRollout("r-1", "kim"))
+        while not world_of(intake).rollouts["r-1"].header.phase.is_final:
+            await intake.changed(intake.figures().seq, 1.0)
+        assert intake.figures().lost == 1
+        await intake.submit(ClearHost("web1", "kim", "it burned down"))
+        assert intake.figures().lost == 0
