@@ -31,7 +31,7 @@ from fleetd.ports import Builder, Clock, Comparer, FleetSource, Store
 from fleetd.rollout.blocked import Blocked, explain, host_waits
 from fleetd.rollout.documents import instant, record_document
 from fleetd.rollout.spec import Kind, RolloutSpec
-from fleetd.rollout.states import Committed, LiveState, Lost, Stranded, shown
+from fleetd.rollout.states import Committed, Current, LiveState, Lost, Stranded, shown
 
 OBSERVE_TIMEOUT_S = 20.0
 OBSERVE_AT_ONCE = 50
@@ -130,15 +130,21 @@ class Intake:
         return fleet, spec
 
     async def _rollback_spec(self, request: RollBackHosts) -> RolloutSpec:
-        """A rollback by a person's word: one wave, no soak, to last good or to what an earlier rollout left."""
+        """A rollback by a person's word: one wave, no soak, to last good or to what an earlier rollout left.
+
+        Raises RefusedError for a host that was asked for and has no such system: left out in silence, it would count
+        as done. Where no hosts are named, those are meant that have one.
+        """
         fleet = await self.reload()
-        targets: dict[str, ToplevelSource] = {}
-        for name in selected(fleet, request.on or EVERY):
-            target = self._target(name, request.to)
-            if target is not None:
-                targets[name] = Prebuilt(target)
+        found = {name: self._target(name, request.to) for name in selected(fleet, request.on or EVERY)}
+        targets: dict[str, ToplevelSource] = {name: Prebuilt(to) for name, to in found.items() if to is not None}
+        without = [name for name, to in found.items() if to is None]
+        earlier = f"system that {request.to} left there" if request.to else "earlier system known to have been good"
         if not targets:
-            raise RefusedError("no selected host has an earlier system that fleetd knows to have been good")
+            raise RefusedError(f"for no selected host there is any {earlier}")
+        if request.on and without:
+            shown = ", ".join(without[:10]) + (f" and {len(without) - 10} more" if len(without) > 10 else "")
+            raise RefusedError(f"nothing was started: there is no {earlier} for {shown}; select hosts without them")
         policy = fleet.policies["default"]
         quick = replace(policy, waves=(), max_parallel=policy.rollback_max_parallel)
         asked = Asked(
@@ -160,7 +166,8 @@ class Intake:
             if rollout is None:
                 raise NotFoundError(f"there is no rollout {to!r}")
             state = rollout.hosts.get(host)
-            return state.task.to if isinstance(state, Committed) else None
+            # One that ran it already was left with it as well.
+            return state.task.to if isinstance(state, Committed | Current) else None
         record = world.record(host)
         return record.good_before if record.left == record.last_good else record.last_good
 
