@@ -31,6 +31,14 @@ class Clock(Protocol):
         ...
 
 
+class SteadyClock(Clock, Protocol):
+    """The clock of a controller: what it told before a restart, it does not go back behind."""
+
+    def not_before(self, at: float) -> None:
+        """Go on from this instant where the clock shows an earlier one; the time since then counts from now."""
+        ...
+
+
 class ByteChannel(Protocol):
     """One command on a host, as bytes both ways."""
 

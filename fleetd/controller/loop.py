@@ -29,7 +29,7 @@ from fleetd.controller.commands import (
 from fleetd.controller.verbs import said
 from fleetd.errors import FleetdError, JournalError, NotFoundError, OverloadedError, RefusedError, UsageError
 from fleetd.executor.executor import Executor, Job, Outcome
-from fleetd.ports import Clock, Journal, ReadModels, Record
+from fleetd.ports import Journal, ReadModels, Record, SteadyClock
 from fleetd.rollout import events as e
 from fleetd.rollout.codec import CodecError, decode_event, encode_event
 from fleetd.rollout.decision import Extend, Inspect, LockRevision, ProbeRound, Question, Reach
@@ -67,7 +67,7 @@ class _Waiting:
 class Controller:
     """Owns the world. One task runs ``run``; everything else speaks through the inbox and ``report``."""
 
-    def __init__(self, *, clock: Clock, journal: Journal, executor: Executor) -> None:
+    def __init__(self, *, clock: SteadyClock, journal: Journal, executor: Executor) -> None:
         self._clock = clock
         self._journal = journal
         self._executor = executor
@@ -112,6 +112,9 @@ class Controller:
         term = await self._journal.open()
         for record in await self._journal.replay():
             self._replay(record)
+        # Somebody may have set the clock back since. Waiting until it is past the newest record would let no deadline
+        # come meanwhile: no trial would be extended, no lost host settled.
+        self._clock.not_before(self.world.last_at)
         at = max(self._clock.now(), self.world.last_at)
         away_s = max(0.0, at - self.world.last_at) if self.world.last_at else 0.0
         started = e.ControllerStarted(at, term, away_s)

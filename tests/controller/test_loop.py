@@ -54,7 +54,8 @@ class Rig:
         self.loop = VirtualLoop()
         self.journal = MemoryJournal(self.disk, before=self._before)
         executor: Any = self.notes
-        self.controller = Controller(clock=VirtualClock(self.loop), journal=self.journal, executor=executor)
+        self.clock = VirtualClock(self.loop)
+        self.controller = Controller(clock=self.clock, journal=self.journal, executor=executor)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run to the end, once."""
@@ -180,5 +181,29 @@ def test_who_is_gone_before_the_refusal_ends_no_loop() -> None:
         await asyncio.sleep(0)
         await rig.controller.tick()
         assert (await again).rollout == "r-1"
+
+    rig.run(run())
+
+
+def test_a_clock_that_was_set_back_between_two_starts_stops_no_time() -> None:
+    disk = Disk()
+    before = Rig(disk)
+
+    async def start() -> None:
+        await before.controller.start()
+
+    before.clock.set_by_s = 86400.0
+    before.run(start())
+    disk.owner = None
+    rig = Rig(disk)
+
+    async def run() -> None:
+        await rig.controller.start()
+        began = rig.controller.world.last_at
+        running = asyncio.create_task(rig.controller.run())
+        await asyncio.sleep(600)
+        await rig.controller.submit(spec_of(("h1",)))
+        assert rig.controller.world.last_at - began >= 600
+        running.cancel()
 
     rig.run(run())

@@ -80,6 +80,10 @@ class VirtualClock:
         """Return the instant."""
         return EPOCH_S + self.set_by_s + self._loop.time()
 
+    def not_before(self, at: float) -> None:
+        """Go on from this instant where the clock shows an earlier one."""
+        self.set_by_s += max(0.0, at - self.now())
+
     async def sleep(self, seconds: float) -> None:
         """Let time pass."""
         await asyncio.sleep(seconds)
