@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from fleetd.errors import ConfigError
-from fleetd.schema.problems import Duration, Strict, read_table, seconds
+from fleetd.schema.problems import Period, Strict, read_table, seconds
 
 DEFAULT_PATH = "/etc/fleetd/config.toml"
 
@@ -77,9 +77,9 @@ class _State(Strict):
 class _Ssh(Strict):
     identity: str
     known_hosts: str | None = None
-    connect_timeout: Duration = "10s"
-    login_timeout: Duration = "30s"
-    order_timeout: Duration = "20s"
+    connect_timeout: Period = "10s"
+    login_timeout: Period = "30s"
+    order_timeout: Period = "20s"
 
 
 class _Signing(Strict):

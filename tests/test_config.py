@@ -119,6 +119,7 @@ def test_the_file_is_found_by_option_variable_or_default(place: Path) -> None:
         (SSH + "connect_timeout = 10\n", r"ssh\.connect_timeout"),
         (SSH + 'known_hosts = "nowhere"\n', r"ssh\.known_hosts: .*cannot be read"),
         ('[ssh]\nidentity = "k\\u0000y"\n', r"ssh\.identity: 'k\\x00y' is no path"),
+        (SSH + 'connect_timeout = "0s"\n', r"ssh\.connect_timeout: '0s' leaves no time"),
         (SSH + '[signing]\nnix_key = "binary"\n', r"signing\.nix_key: .*/binary is no key in text form"),
         (SSH + '[signing]\norder_key = "binary"\n', r"signing\.order_key: .*/binary is no key in text form"),
         (SSH + "[server]\nlisten = []\n", r"server\.listen: "),

@@ -48,6 +48,13 @@ def test_defaults_are_filled_in() -> None:
             '[hosts.a]\n[[checks]]\nname = "c"\ntcp = { port = 1 }\n[[checks]]\nname = "c"\ntcp = { port = 2 }\n',
             "checks (c): 2 checks have this name",
         ),
+        (
+            '[hosts.a]\n[[checks]]\nname = "c"\ntcp = { port = 1 }\ninterval = "0s"\n',
+            "checks.0.interval: '0s' leaves no time",
+        ),
+        ('[hosts.a]\n[policies.p]\nrevert_timeout = "0ms"\n', "policies.p.revert_timeout: '0ms' leaves no time"),
+        ('[hosts.a]\n[policies.p]\nmin_healthy = "36501d"\n', "too long a duration (at most 36500d)"),
+        (f'[hosts.a]\n[policies.p]\nmin_healthy = "{"9" * 400}s"\n', "too long a duration"),
         ('[hosts.a]\n[[checks]]\nname = "c"\ntcp = { port = 0 }\n', "checks.0.tcp.port"),
         ('[hosts.a]\n[policies.p]\nbuiltin_off = ["logn"]\n', "no built-in check 'logn' (there are: login"),
         ("[hosts.a]\n[policies.p]\nwaves = [{ count = 1, percent = 5 }]\n", "exactly one of count, percent, on"),
