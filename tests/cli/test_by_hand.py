@@ -139,6 +139,19 @@ async def test_ssh_and_exec_use_the_fleet_s_addresses(daemon: Daemon) -> None:
 
 
 @pytest.mark.asyncio
+async def test_exec_says_what_it_cut_and_takes_no_input_from_its_caller(
+    daemon: Daemon, tmp_path: Path, ssh: None
+) -> None:
+    del ssh
+    (tmp_path / "bin" / "ssh").write_text("#!/bin/sh\ncat\nhead -c 1048579 /dev/zero | tr '\\0' x\n")
+    words = ("--json", "exec", "--on", "web1", "--", "true")
+    code, out, _err = await daemon.run(*words, prefix=("sh", "-c", 'echo typed | "$@"', "sh"))
+    output = json.loads(out)["output"]
+    assert (code, output[:1]) == (0, "x")
+    assert output.endswith("x\n(cut: 3 bytes more)")
+
+
+@pytest.mark.asyncio
 async def test_first_files_are_good_and_never_written_over(daemon: Daemon, tmp_path: Path) -> None:
     place = tmp_path / "new"
     words = ("init", str(place), "--host", "gw=127.0.0.1", "--host", "web1=127.0.0.1")
