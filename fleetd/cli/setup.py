@@ -216,7 +216,8 @@ def token_create(
         seconds = parse_duration(expires)
     except ValueError as error:
         raise UsageError(f"--expires: {error}") from error
-    print(Tokens(Path(state_directory)).create(name, tuple(scope), seconds))
+    token = Tokens(Path(state_directory)).create(name, tuple(scope), seconds)
+    show({"token": token}, [token])
 
 
 @token_app.command("list")

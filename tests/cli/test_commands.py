@@ -211,6 +211,8 @@ async def test_a_token_made_here_opens_the_door_there(daemon: Daemon, tmp_path: 
     code, out, _err = await daemon.run(*words)
     assert (code, out.startswith("fltd_")) == (0, True)
     file = tmp_path / "token"
+    file.write_text(json.loads((await daemon.run("--json", *words))[1])["token"])
+    assert (await daemon.run("--token-file", str(file), "rollouts"))[0] == 0
     file.write_text(out)
     assert (await daemon.run("--token-file", str(file), "rollouts"))[0] == 0
     code, _out, err = await daemon.run("--token-file", str(file), "deploy")
