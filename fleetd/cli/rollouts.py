@@ -207,4 +207,4 @@ def _started(document: Any, wait: bool, timeout_s: float) -> None:
     if not wait:
         show(document, [rollout_line(document)])
         return
-    raise typer.Exit(follow(document["id"], timeout_s))
+    raise typer.Exit(follow(document["id"], timeout_s, accepted=True))
