@@ -308,3 +308,18 @@ async def test_what_is_not_on_disk_is_not_accepted(served: Served) -> None:
     assert (await send(served, "hub", PUSH, hub(PUSH)))[0] == 503
     served.control.error = None
     assert (await send(served, "hub", PUSH, hub(PUSH)))[0] == 202
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("key", ["reason", "on", "ref"])
+async def test_a_text_that_is_too_long_for_the_journal_is_refused(served: Served, key: str) -> None:
+    body = json.dumps({key: "x" * 10_001}).encode()
+    status, document = (await send(served, "ci", body, bearer(body)))[:2]
+    assert (status, document["kind"]) == (400, "usage")
+    assert served.control.commands == []
+
+
+@pytest.mark.asyncio
+async def test_a_body_that_is_not_encoded_as_it_says_is_the_sender_s_mistake(served: Served) -> None:
+    status, document = (await send(served, "ci", b"abc", {**bearer(b"abc"), "Content-Encoding": "gzip"}))[:2]
+    assert (status, document["kind"]) == (400, "usage")
