@@ -293,6 +293,8 @@ def _policy(name: str, raw: _Policy, problems: list[str]) -> Policy:
         problems.append(f"{place}.goal: {raw.goal!r} is not carried out by this release (write: switch)")
     if raw.reboot != "never":
         problems.append(f"{place}.reboot: {raw.reboot!r} is not carried out by this release (write: never)")
+    if raw.on_drift == "restore":
+        problems.append(f"{place}.on_drift: 'restore' is not carried out by this release (write: block or adopt)")
     wrong = sorted(set(raw.builtin_off) - set(BUILT_IN_CHECKS))
     if wrong:
         problems.append(

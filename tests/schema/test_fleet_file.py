@@ -59,6 +59,7 @@ def test_defaults_are_filled_in() -> None:
         ('[hosts.a]\n[policies.p]\nbuiltin_off = ["logn"]\n', "no built-in check 'logn' (there are: login"),
         ("[hosts.a]\n[policies.p]\nwaves = [{ count = 1, percent = 5 }]\n", "exactly one of count, percent, on"),
         ('[hosts.a]\n[policies.p]\nreboot = "always"\n', "not carried out by this release (write: never)"),
+        ('[hosts.a]\n[policies.p]\non_drift = "restore"\n', "not carried out by this release (write: block or adopt)"),
         ('[hosts.a]\n[policies.p]\non_failure = "shrug"\n', "policies.p.on_failure"),
         ('[hosts.a]\n[policies.p]\nwaves = [{ count = 1, approval = "soon" }]\n', "waves.0.approval"),
         ("[hosts.a]\n[[hooks]]\n", "hooks: not carried out"),
