@@ -179,8 +179,8 @@ class Controller:
             self._start(event)
         for question in decision.questions:
             self._ask(question)
-        # A decision may make the next one possible at once.
-        return now if events else self.world.agenda.next_at()
+        # A decision may make the next one possible at once; and nobody wakes the loop again for what was left over.
+        return now if events or self._outcomes else self.world.agenda.next_at()
 
     # -- one tick -----------------------------------------------------------------------------------------------
 

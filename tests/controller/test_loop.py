@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fleetd.controller import loop
 from fleetd.controller.commands import AbortRollout
 from fleetd.controller.loop import INBOX_LIMIT, RECORD_VERSION, Controller
 from fleetd.errors import JournalError, NotFoundError, OverloadedError, UsageError
@@ -17,6 +18,7 @@ from fleetd.model.fence import Fence
 from fleetd.ports import Record
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import Capacity, Question
+from fleetd.rollout.observations import Extended
 from fleetd.rollout.spec import RolloutSpec
 from tests.fakes.journal import Disk, MemoryJournal
 from tests.rollout.worlds import spec_of
@@ -205,5 +207,23 @@ def test_a_clock_that_was_set_back_between_two_starts_stops_no_time() -> None:
         await rig.controller.submit(spec_of(("h1",)))
         assert rig.controller.world.last_at - began >= 600
         running.cancel()
+
+    rig.run(run())
+
+
+def test_more_outcomes_than_a_tick_takes_wait_for_no_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "OUTCOMES_A_TICK", 2)
+    rig = Rig()
+
+    async def run() -> None:
+        await rig.controller.start()
+        for _ in range(5):
+            rig.controller.report(Extended(0.0, "r-9", "h1", 1, True))
+        taken = 0
+        while (due := await rig.controller.tick()) is not None:
+            assert due <= rig.clock.now()
+            taken += 1
+        assert taken == 2
+        assert await rig.controller.tick() is None
 
     rig.run(run())
