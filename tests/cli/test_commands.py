@@ -239,6 +239,10 @@ async def test_a_token_made_here_opens_the_door_there(daemon: Daemon, tmp_path: 
     words = ("token", "create", "ci", "--scope", "read", "--state-directory", str(tmp_path), "--expires", "1h")
     code, out, _err = await daemon.run(*words)
     assert (code, out.startswith("fltd_")) == (0, True)
+    elsewhere = (*words[:6], str(tmp_path / "nowhere"))
+    code, _out, err = await daemon.run(*elsewhere)
+    assert (code, f"there is no {tmp_path}/nowhere" in err) == (1, True)
+    assert not (tmp_path / "nowhere").exists()
     file = tmp_path / "token"
     file.write_text(json.loads((await daemon.run("--json", *words))[1])["token"])
     assert (await daemon.run("--token-file", str(file), "rollouts"))[0] == 0
