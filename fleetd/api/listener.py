@@ -67,6 +67,8 @@ class Listener:
 
     async def _listen(self, place: str) -> asyncio.AbstractServer:
         loop = asyncio.get_running_loop()
+        if not place.isprintable():
+            raise ConfigError(f"server.listen: {place!r} is no address")
         try:
             if place.startswith("unix:"):
                 path = Path(place.removeprefix("unix:"))

@@ -175,6 +175,13 @@ async def test_an_odd_address_is_told(tmp_path: Path, place: str) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_path_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no address"):
+        async with opened(tmp_path, f"unix:{tmp_path}/a\0b"):
+            pass
+
+
+@pytest.mark.asyncio
 async def test_a_request_without_an_answer_does_not_hold_up_the_end(tmp_path: Path) -> None:
     asked = asyncio.Event()
 
