@@ -81,8 +81,12 @@ class Intake:
         """
         try:
             await self.reload()
-        except (ConfigError, SourceError):
-            kept = await self._source.last_good()
+        except (ConfigError, SourceError) as error:
+            try:
+                kept = await self._source.last_good()
+            except ConfigError as unkept:
+                # The mistake that a person can mend is in the fleet.
+                raise ConfigError(f"{error}\nand the last good one cannot serve: {unkept}") from error
             if kept is None:
                 raise
             self.current = kept

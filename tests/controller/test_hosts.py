@@ -9,11 +9,15 @@ from typing import Any, cast
 import pytest
 
 from fleetd.controller.commands import AbortRollout, ClearHost
-from fleetd.errors import Unreachable
+from fleetd.controller.intake import Intake
+from fleetd.controller.loop import Controller
+from fleetd.errors import ConfigError, Unreachable
 from fleetd.model.fence import NO_FENCE
 from fleetd.model.store_path import parse_store_path
 from fleetd.rollout.states import Live, Lost, Task
-from tests.controller.rig import FLEET, controlling, delivery, put, world_of
+from fleetd.sources.file import FleetFile
+from fleetd.sources.reader import FleetReader
+from tests.controller.rig import FLEET, IdleExecutor, controlling, delivery, put, world_of
 
 
 @pytest.mark.asyncio
@@ -52,3 +56,16 @@ async def test_a_lost_host_is_counted_until_somebody_knows_also_after_its_rollou
         assert intake.figures().lost == 1
         await intake.submit(ClearHost("web1", "kim", "it burned down"))
         assert intake.figures().lost == 0
+
+
+@pytest.mark.asyncio
+async def test_a_broken_fleet_is_told_also_where_the_last_good_one_is_broken_too(tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text("[hosts.web1")
+    (tmp_path / "fleet.json").write_text("{")
+    reader = FleetReader(FleetFile(tmp_path / "fleet.toml"), contact_s=60, keep=tmp_path / "fleet.json")
+    none = cast(Any, None)
+    controller = Controller(clock=none, journal=none, executor=cast(Any, IdleExecutor()))
+    parts = {"builder": none, "store": none, "comparer": none, "on_host": none, "clock": none}
+    intake = Intake(controller=controller, source=reader, contact_s=60, **parts)
+    with pytest.raises(ConfigError, match=r"fleet\.toml: [^\n]*\nand the last good one cannot serve: .*fleet\.json"):
+        await intake.start()
