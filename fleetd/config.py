@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from fleetd.errors import ConfigError
-from fleetd.schema.problems import Duration, Strict, read_table, seconds
+from fleetd.schema.problems import Period, Strict, read_table, seconds
 
 DEFAULT_PATH = "/etc/fleetd/config.toml"
 
@@ -67,7 +67,7 @@ class _Evaluation(Strict):
 
 
 class _Server(Strict):
-    listen: list[str] = Field(default_factory=lambda: ["unix:/run/fleetd/fleetd.sock"])
+    listen: list[str] = Field(default_factory=lambda: ["unix:/run/fleetd/fleetd.sock"], min_length=1)
 
 
 class _State(Strict):
@@ -77,9 +77,9 @@ class _State(Strict):
 class _Ssh(Strict):
     identity: str
     known_hosts: str | None = None
-    connect_timeout: Duration = "10s"
-    login_timeout: Duration = "30s"
-    order_timeout: Duration = "20s"
+    connect_timeout: Period = "10s"
+    login_timeout: Period = "30s"
+    order_timeout: Period = "20s"
 
 
 class _Signing(Strict):
@@ -205,8 +205,8 @@ def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
         connect_timeout_s=seconds(raw.ssh.connect_timeout),
         login_timeout_s=seconds(raw.ssh.login_timeout),
         order_timeout_s=seconds(raw.ssh.order_timeout),
-        nix_key=_content(base, nix_key, f"{place}: signing.nix_key").decode() if nix_key else None,
-        order_key=_content(base, order_key, f"{place}: signing.order_key").decode() if order_key else None,
+        nix_key=_text(base, nix_key, f"{place}: signing.nix_key") if nix_key else None,
+        order_key=_text(base, order_key, f"{place}: signing.order_key") if order_key else None,
         push_bytes_per_s=_bandwidth(raw.push.bandwidth, f"{place}: push.bandwidth"),
         push_cache=raw.push.cache,
         hooks=tuple(_hook(name, hook, base, f"{place}: webhooks.{name}") for name, hook in raw.webhooks.items()),
@@ -277,9 +277,11 @@ def _secret(provider: str, auth: str, content: bytes, place: str) -> bytes:
         raise ConfigError(f"{place}: the file is empty")
     if provider in ("standard", "gitlab") and auth == "signature":
         try:
-            base64.b64decode(secret.removeprefix(b"whsec_"), validate=True)
+            key = base64.b64decode(secret.removeprefix(b"whsec_"), validate=True)
         except binascii.Error as error:
             raise ConfigError(f"{place}: a signing secret is whsec_ and base64 ({error})") from error
+        if not key:
+            raise ConfigError(f"{place}: a signing secret is whsec_ and base64 (nothing comes after whsec_)")
     return secret
 
 
@@ -291,10 +293,19 @@ def _file(base: Path, name: str, place: str) -> Path:
             return path
     except OSError as error:
         raise ConfigError(f"{place}: {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{place}: {name!r} is no path ({error})") from error
 
 
 def _content(base: Path, name: str, place: str) -> bytes:
     return _file(base, name, place).read_bytes()
+
+
+def _text(base: Path, name: str, place: str) -> str:
+    try:
+        return _content(base, name, place).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{place}: {base / name} is no key in text form ({error.reason})") from error
 
 
 def _with_environment(table: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:

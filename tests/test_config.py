@@ -20,6 +20,8 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "other").write_text("Zm9v\n")
     (tmp_path / "empty").write_text(" \n")
     (tmp_path / "words").write_text("no base64!\n")
+    (tmp_path / "prefix").write_text("whsec_\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
     return tmp_path
 
 
@@ -116,6 +118,12 @@ def test_the_file_is_found_by_option_variable_or_default(place: Path) -> None:
         (SSH + 'connect_timeout = "10"\n', r"ssh\.connect_timeout"),
         (SSH + "connect_timeout = 10\n", r"ssh\.connect_timeout"),
         (SSH + 'known_hosts = "nowhere"\n', r"ssh\.known_hosts: .*cannot be read"),
+        ('[ssh]\nidentity = "k\\u0000y"\n', r"ssh\.identity: 'k\\x00y' is no path"),
+        (SSH + 'connect_timeout = "0s"\n', r"ssh\.connect_timeout: '0s' leaves no time"),
+        (SSH + '[signing]\nnix_key = "binary"\n', r"signing\.nix_key: .*/binary is no key in text form"),
+        (SSH + '[signing]\norder_key = "binary"\n', r"signing\.order_key: .*/binary is no key in text form"),
+        (SSH + "[server]\nlisten = []\n", r"server\.listen: "),
+        (SSH + HOOK.format(provider="gitlab").replace('["secret"]', '["prefix"]'), r"nothing comes after whsec_"),
         (SSH + '[signing]\nnix_key = "nowhere"\n', r"signing\.nix_key: .*cannot be read"),
         (SSH + '[fleet]\nsource = "ldap"\n', r"fleet\.source"),
         (SSH + '[server]\nlisten = "unix:/x"\n', r"server\.listen: .*valid list"),

@@ -273,11 +273,13 @@ def test_without_a_daemon_the_same_engine_works_on_the_same_journal(rig: Rig) ->
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
     deploy = local(rig, "deploy", "--toplevel", f"web1=/nix/store/{'0' * 32}-nixos-system-web1-2")
     assert (deploy.returncode, "is not in the store" in deploy.stderr) == (1, True)
-    assert local(rig, "deploy", "--detach").returncode == 1
+    for words in (("deploy",), ("rollback",), ("revert", "r-1")):
+        left = local(rig, *words, "--detach")
+        assert (left.returncode, "--local --detach: nothing would drive" in left.stderr) == (1, True)
     process = rig.start()
     rig.ready(process)
     events = [json.loads(line)["kind"] for line in rig.ctl("--json", "events").stdout.splitlines()]
-    assert events == ["ControllerStarted"] * 4
+    assert events == ["ControllerStarted"] * 6
     refused = local(rig, "rollouts")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == f"fleetctl: another fleetd (pid {process.pid}) owns {rig.state}\n"
@@ -291,6 +293,33 @@ def test_a_local_mistake_is_told_as_the_daemon_tells_it(rig: Rig) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"fleetctl: {rig.place}/fleet.toml: ")
     assert done.stderr.count("\n") == 1
+
+
+LOSES_ITS_JOURNAL = """
+import sqlite3, sys
+from fleetd.cli import follow
+from fleetd.cli.app import Options
+from fleetd.cli.client import Client
+from fleetd.cli.local import engine
+
+follow.LOST_DAEMON_S = 1.0
+with engine(sys.argv[1]) as server:
+    Options.server, Options.is_local = server, True
+    name = Client(server, None).post("/v1/rollouts", {})["id"]
+    with sqlite3.connect(sys.argv[2]) as disk:
+        disk.execute("update journal_head set term = term + 1")
+    sys.exit(follow.follow(name, 60.0, accepted=True))
+"""
+
+
+def test_a_local_engine_that_ends_by_itself_says_why_and_that_nothing_goes_on(rig: Rig) -> None:
+    rig.fleet('[hosts.web1]\naddress = "127.0.0.1"\nport = 1\nfile = "web1.nix"\nattr = "web1"\n')
+    argv = [sys.executable, "-c", LOSES_ITS_JOURNAL, str(rig.place / "config.toml"), str(rig.state / "journal.sqlite")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 6
+    assert "fleetctl: the engine has ended: " in done.stderr
+    assert "another controller wrote here" in done.stderr
+    assert "the daemon does not answer; nothing drives r-1 now" in done.stderr
 
 
 def test_a_stream_is_served_and_holds_up_no_end(rig: Rig) -> None:

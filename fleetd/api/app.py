@@ -179,7 +179,11 @@ class Api:
     # -- asking ---------------------------------------------------------------------------------------------------
 
     async def _plan(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._control.plan(_submit_of(await read_model(request, RolloutBody), request)))
+        body = await read_model(request, RolloutBody)
+        if body.revision is not None:
+            # What it names is fetched into the store here and evaluated: more than looking.
+            caller_of(request, self._tokens).require("deploy")
+        return web.json_response(await self._control.plan(_submit_of(body, request)))
 
     async def _diff(self, request: web.Request) -> web.Response:
         name, body = request.match_info["name"], await read_model(request, DiffBody)

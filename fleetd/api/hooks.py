@@ -12,6 +12,7 @@ from aiohttp import web
 from fleetd.api.problems import RefNotAllowed, parse_json, read_body
 from fleetd.controller.commands import RequestKey, SubmitRollout
 from fleetd.errors import NotFoundError, UnauthorizedError, UsageError
+from fleetd.schema.http import TEXT_LIMIT
 from fleetd.webhook.payloads import FORGES, Ask, Ignore, delivery_key, read
 from fleetd.webhook.signatures import is_genuine
 
@@ -40,12 +41,14 @@ class Delivery:
     def command(self) -> SubmitRollout:
         """Return the command, within the hook's borders as they are configured now. Raises RefNotAllowed."""
         _check_ref(self.hook, self.asked)
+        # Toplevels alone mean just their hosts. The border must not turn that into every host inside of it.
+        asked = self.asked.on or ",".join(self.asked.toplevels)
         return SubmitRollout(
             requested_by=f"hook {self.name}",
             key=self.key,
             revision=self.asked.revision,
             toplevels=self.asked.toplevels,
-            on=within(self.asked.on, self.hook.on),
+            on=within(asked, self.hook.on),
             policy=self.hook.policy,
             reason=self.asked.reason,
         )
@@ -72,6 +75,8 @@ async def delivery_of(request: web.Request, hooks: Mapping[str, HookSpec]) -> De
         raise UsageError(str(error)) from error
     if isinstance(asked, Ignore):
         return asked
+    if max(len(asked.reason), len(asked.on), len(asked.ref)) > TEXT_LIMIT:
+        raise UsageError(f"on, ref and reason have at most {TEXT_LIMIT} characters: they are kept in the journal")
     # The digest is of the bytes that were signed: a forge sends a repeat as it sent the first.
     key = delivery_key(name, hook.provider, hook.auth, headers, body)
     return Delivery(name, hook, RequestKey(key, hashlib.sha256(body).hexdigest()), asked)

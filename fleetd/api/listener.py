@@ -26,6 +26,10 @@ CONNECTIONS_LIMIT = 200
 """For each address listened on, so that a flood from the network never shuts the people at the socket out. 200 bodies
 at their limit are 200 MB."""
 
+ENDING_TIMEOUT_S = 3.0
+"""For requests that are under way when the daemon ends. The controller has stopped by then, so that hosts in trial
+hear nothing until these are over: a long plan, or an answer that never comes, must not use up their patience."""
+
 SOCKET_MODE = 0o660
 """Root and the group ``fleetd``."""
 
@@ -34,7 +38,9 @@ class Listener:
     """Serves one application on several addresses."""
 
     def __init__(self, application: web.Application) -> None:
-        self._runner = web.AppRunner(application, access_log=None, keepalive_timeout=HEAD_TIMEOUT_S)
+        self._runner = web.AppRunner(
+            application, access_log=None, keepalive_timeout=HEAD_TIMEOUT_S, shutdown_timeout=ENDING_TIMEOUT_S
+        )
         self._servers: list[asyncio.AbstractServer] = []
 
     async def open(self, places: tuple[str, ...]) -> None:
@@ -48,7 +54,7 @@ class Listener:
             raise
 
     async def close(self) -> None:
-        """Take no more connections, and end those that are open; bounded by aiohttp's own limit of a minute."""
+        """Take no more connections, and end those that are open; bounded."""
         for server in self._servers:
             server.close()
         await self._runner.cleanup()
@@ -61,6 +67,8 @@ class Listener:
 
     async def _listen(self, place: str) -> asyncio.AbstractServer:
         loop = asyncio.get_running_loop()
+        if not place.isprintable():
+            raise ConfigError(f"server.listen: {place!r} is no address")
         try:
             if place.startswith("unix:"):
                 path = Path(place.removeprefix("unix:"))

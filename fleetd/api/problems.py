@@ -91,7 +91,7 @@ def answer(error: FleetdError, headers: dict[str, str] | None = None) -> web.Res
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Return the raw body. Raises TooLarge, TooSlow."""
+    """Return the raw body. Raises TooLarge, TooSlow, UsageError."""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()
@@ -99,6 +99,9 @@ async def read_body(request: web.Request) -> bytes:
         raise TooLarge(f"a body has at most {BODY_LIMIT_BYTES} bytes") from error
     except TimeoutError as error:
         raise TooSlow(f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s") from error
+    except (web.RequestPayloadError, ConnectionError) as error:
+        # The sender's doing, and open to anybody at a hook: no line in the log.
+        raise UsageError("the body cannot be read: it was cut, or is not encoded as its head says") from error
 
 
 def parse_json(raw: bytes) -> object:

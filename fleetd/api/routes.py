@@ -97,7 +97,7 @@ ROUTES: tuple[Route, ...] = (
         body=DiffBody,
     ),
     Route(
-        *("POST", "/v1/plan", "read", "plan", "What a rollout would do; nothing is done.", answers.Plan),
+        *("POST", "/v1/plan", "read", "plan", "What a rollout would do. A revision wants `deploy`.", answers.Plan),
         body=RolloutBody,
     ),
     Route(

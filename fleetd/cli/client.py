@@ -95,6 +95,8 @@ class Client:
             document = json.loads(data)
         except ValueError as error:
             raise NoDaemon(f"what answers at {self._server} is no fleetd (HTTP {status})") from error
+        if not isinstance(document, Mapping):
+            raise NoDaemon(f"what answers at {self._server} is no fleetd (HTTP {status})")
         if status >= 400:
             raise Refused(document, status)
         return document

@@ -10,7 +10,7 @@ import typer
 
 from fleetd.cli.app import Options, app, client, quoted
 from fleetd.cli.follow import POLL_S
-from fleetd.cli.render import AUDITED, audit_line, event_line
+from fleetd.cli.render import audit_line, event_line, is_audited
 
 
 @app.command()
@@ -41,7 +41,7 @@ def audit() -> None:
         after = 0
         while page := client().get(f"/v1/events?rollout={name}&after={after}")["events"]:
             for event in page:
-                if event["kind"] in AUDITED:
+                if is_audited(event):
                     print(json.dumps(event) if Options.as_json else audit_line(event))
             after = page[-1]["seq"]
 

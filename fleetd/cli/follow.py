@@ -10,16 +10,21 @@ from typing import Any
 
 from fleetd.cli import outcome
 from fleetd.cli.app import Options, client, quoted
-from fleetd.cli.client import NoDaemon
-from fleetd.cli.render import host_line, rollout_line
+from fleetd.cli.client import NoDaemon, Refused
+from fleetd.cli.render import host_line, plain, rollout_line
+from fleetd.errors import OverloadedError
 
 POLL_S = 0.5
 LOST_DAEMON_S = 30.0
 """A daemon that restarts is back within this; a rollout goes on without anybody who watches."""
 
 
-def follow(name: str, timeout_s: float) -> int:
-    """Show a rollout until it is final; returns the exit code."""
+def follow(name: str, timeout_s: float, *, accepted: bool = False) -> int:
+    """Show a rollout until it is final; returns the exit code.
+
+    ``accepted``: it is known to be on disk. From then on no error of looking may end with a code that says that nothing
+    was started. Raises Refused for a rollout that was never seen.
+    """
     path = f"/v1/rollouts/{quoted(name)}"
     end, last_word, seen = time.monotonic() + timeout_s, time.monotonic(), dict[str, str]()
     live = _Live() if sys.stdout.isatty() and not Options.as_json else None
@@ -27,10 +32,14 @@ def follow(name: str, timeout_s: float) -> int:
         while True:
             try:
                 document, found = client().get(path), list(client().pages(f"{path}/hosts", "hosts"))
-                last_word = time.monotonic()
-            except NoDaemon:
-                if time.monotonic() - last_word > LOST_DAEMON_S or time.monotonic() > end:
-                    sys.stderr.write(f"fleetctl: the daemon does not answer; {name} goes on without it\n")
+                last_word, accepted = time.monotonic(), True
+            except (NoDaemon, Refused) as error:
+                busy = isinstance(error, NoDaemon) or error.kind == OverloadedError.kind
+                if not busy and not accepted:
+                    raise
+                if not busy or time.monotonic() - last_word > LOST_DAEMON_S or time.monotonic() > end:
+                    why = "the daemon does not answer" if busy else plain(error)
+                    sys.stderr.write(f"fleetctl: {why}; {_goes_on(name)}\n")
                     return outcome.UNKNOWN
                 time.sleep(POLL_S)
                 continue

@@ -132,10 +132,15 @@ def execute(
         argv = ssh_words(by_name[name], by_name)
         argv[1:1] = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
         try:
-            done = subprocess.run([*argv, *command], capture_output=True, timeout=timeout, check=False)
+            # Many at once cannot share what is typed here, and what called this may want its input itself.
+            done = subprocess.run(
+                [*argv, *command], stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False
+            )
         except subprocess.TimeoutExpired:
             return {"host": name, "status": None, "output": f"no end within {timeout:g} s"}
         output = (done.stdout + done.stderr)[:EXEC_OUTPUT_BYTES].decode(errors="replace")
+        if (left_out := len(done.stdout) + len(done.stderr) - EXEC_OUTPUT_BYTES) > 0:
+            output += f"\n(cut: {left_out} bytes more)"
         return {"host": name, "status": done.returncode, "output": output}
 
     failed = 0

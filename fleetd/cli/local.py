@@ -7,6 +7,7 @@ protocol, one journal. The lock of the state directory refuses it while a daemon
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -50,7 +51,9 @@ class _Engine:
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._daemon.serve(self._stop, self._up.set))
-        except BaseException as error:  # it is raised where it can be told
+        except BaseException as error:  # at the start it is raised where it can be told
+            if self._up.is_set():
+                sys.stderr.write(f"fleetctl: the engine has ended: {error}\n")
             self._error = error
         finally:
             self._up.set()

@@ -163,12 +163,27 @@ AUDITED = {
 """Records of what somebody asked for, as the verb that was said."""
 
 
+SKIPPED_BY = "skipped by "
+"""How the record of a host that a person skipped begins its reason; a rollout that ends skips hosts by itself."""
+
+
+def is_audited(event: Document) -> bool:
+    """Whether a record is of what somebody asked for."""
+    return event["kind"] in AUDITED or _is_skipped_by_hand(event)
+
+
+def _is_skipped_by_hand(event: Document) -> bool:
+    return event["kind"] == "HostSkipped" and str(event["data"].get("reason")).startswith(SKIPPED_BY)
+
+
 def audit_line(event: Document) -> str:
     """Return what somebody asked for in one line."""
     data = event["data"]
     spec = data.get("spec") or {}
     who, why = spec.get("requested_by") or data.get("by", ""), spec.get("reason") or data.get("reason", "")
     what = AUDITED.get(event["kind"]) or spec.get("kind", "")
+    if _is_skipped_by_hand(event):
+        what, (who, _, why) = "skip", why.removeprefix(SKIPPED_BY).partition(": ")
     what += f" {event['host']} in" if event["host"] else ""
     about = f" of {plain(spec['revision'])} to {plain(spec['on'])}" if spec else ""
     return f"{event['at']}  {plain(who)}  {what} {event['rollout']}{about}" + (f"  ({plain(why)})" if why else "")

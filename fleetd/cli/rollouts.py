@@ -90,6 +90,7 @@ def rollback(
 @app.command()
 def revert(rollout: str, reason: Reason = "", wait: Wait = True, timeout: Timeout = DAY_S) -> None:
     """End a running rollout and take every host of it back."""
+    _refuse_to_leave(wait)
     document = client().post(f"/v1/rollouts/{quoted(rollout)}/rollback", {"reason": reason})
     _started(document, wait, timeout)
 
@@ -176,9 +177,13 @@ def watch(name: str, timeout: Timeout = DAY_S) -> None:
     raise typer.Exit(follow(name, timeout))
 
 
-def _start(path: str, body: dict[str, Any], wait: bool, timeout_s: float) -> None:
+def _refuse_to_leave(wait: bool) -> None:
     if Options.is_local and not wait:
         raise UsageError("--local --detach: nothing would drive the rollout after this command; leave one of the two")
+
+
+def _start(path: str, body: dict[str, Any], wait: bool, timeout_s: float) -> None:
+    _refuse_to_leave(wait)
     _started(_submit(path, body), wait, timeout_s)
 
 
@@ -207,4 +212,4 @@ def _started(document: Any, wait: bool, timeout_s: float) -> None:
     if not wait:
         show(document, [rollout_line(document)])
         return
-    raise typer.Exit(follow(document["id"], timeout_s))
+    raise typer.Exit(follow(document["id"], timeout_s, accepted=True))

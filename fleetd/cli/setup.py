@@ -216,7 +216,13 @@ def token_create(
         seconds = parse_duration(expires)
     except ValueError as error:
         raise UsageError(f"--expires: {error}") from error
-    print(Tokens(Path(state_directory)).create(name, tuple(scope), seconds))
+    if not Path(state_directory).is_dir():
+        # Made here, it would hold a token that no daemon ever looks at.
+        raise UsageError(
+            f"--state-directory: there is no {state_directory}; name the one in config.toml, or start fleetd first"
+        )
+    token = Tokens(Path(state_directory)).create(name, tuple(scope), seconds)
+    show({"token": token}, [token])
 
 
 @token_app.command("list")

@@ -8,7 +8,7 @@ from fleetd.controller.commands import Figures
 from fleetd.model.fleet import Fleet
 from fleetd.rollout.documents import shown_phase
 from fleetd.rollout.events import Phase
-from fleetd.rollout.states import LiveState, Stranded, shown
+from fleetd.rollout.states import LiveState, Lost, Stranded, shown
 from fleetd.rollout.world import World
 
 
@@ -22,7 +22,12 @@ def figures_of(world: World, fleet: Fleet, broken: bool) -> Figures:
         rollouts=tuple((phase.value, phases[phase.value]) for phase in Phase),
         hosts=tuple(sorted(states.items())),
         unproven=sum(1 for _each in world.unproven()),
-        lost=sum(isinstance(state, LiveState) and state.live.lost_since is not None for _host, state in live),
+        # Also in rollouts that have ended: such a host holds its slot until it answers, or a person clears it.
+        lost=sum(
+            isinstance(state, Lost) or (isinstance(state, LiveState) and state.live.lost_since is not None)
+            for rollout in world.rollouts.values()
+            for state in rollout.hosts.values()
+        ),
         stranded=sum(
             isinstance(state, Stranded) for rollout in world.rollouts.values() for state in rollout.hosts.values()
         ),

@@ -22,7 +22,7 @@ from fleetd.controller.resolve import Asked, check_allowed, deploy_of, selected,
 from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError, UsageError
 from fleetd.executor.on_host import OnHost
 from fleetd.model.duration import format_duration
-from fleetd.model.fleet import Fleet, Prebuilt, ToplevelSource
+from fleetd.model.fleet import Fleet, Host, Prebuilt, ToplevelSource
 from fleetd.model.goal import Goal
 from fleetd.model.policy import STOP_SWITCH_S, slowest_proof_s
 from fleetd.model.selector import EVERY, select
@@ -31,7 +31,7 @@ from fleetd.ports import Builder, Clock, Comparer, FleetSource, Store
 from fleetd.rollout.blocked import Blocked, explain, host_waits
 from fleetd.rollout.documents import instant, record_document
 from fleetd.rollout.spec import Kind, RolloutSpec
-from fleetd.rollout.states import Committed, LiveState, Lost, Stranded, shown
+from fleetd.rollout.states import Committed, Current, LiveState, Lost, Stranded, shown
 
 OBSERVE_TIMEOUT_S = 20.0
 OBSERVE_AT_ONCE = 50
@@ -81,8 +81,12 @@ class Intake:
         """
         try:
             await self.reload()
-        except (ConfigError, SourceError):
-            kept = await self._source.last_good()
+        except (ConfigError, SourceError) as error:
+            try:
+                kept = await self._source.last_good()
+            except ConfigError as unkept:
+                # The mistake that a person can mend is in the fleet.
+                raise ConfigError(f"{error}\nand the last good one cannot serve: {unkept}") from error
             if kept is None:
                 raise
             self.current = kept
@@ -108,7 +112,7 @@ class Intake:
                 if repeated is not None:
                     return repeated
                 if isinstance(command, SubmitRollout):
-                    return await self._controller.submit(await self._spec(command))
+                    return await self._controller.submit((await self._spec(command))[1])
                 return await self._controller.submit(await self._rollback_spec(command))
             case _:
                 return await self._controller.submit(command)
@@ -119,25 +123,32 @@ class Intake:
 
     # -- rollouts -------------------------------------------------------------------------------------------------
 
-    async def _spec(self, request: SubmitRollout) -> RolloutSpec:
+    async def _spec(self, request: SubmitRollout) -> tuple[Fleet, RolloutSpec]:
+        """Return what is asked for, and the fleet it was resolved with: ``current`` may be a newer one by then."""
         check_allowed(request.revision, self._allowed)
         fleet = await self.reload()
         spec = deploy_of(fleet, request, self._contact_s)
         for plan in spec.hosts:
             if isinstance(plan.source, Prebuilt):
                 await self._store.check_toplevel(plan.source.toplevel, fleet.hosts[plan.name])
-        return spec
+        return fleet, spec
 
     async def _rollback_spec(self, request: RollBackHosts) -> RolloutSpec:
-        """A rollback by a person's word: one wave, no soak, to last good or to what an earlier rollout left."""
+        """A rollback by a person's word: one wave, no soak, to last good or to what an earlier rollout left.
+
+        Raises RefusedError for a host that was asked for and has no such system: left out in silence, it would count
+        as done. Where no hosts are named, those are meant that have one.
+        """
         fleet = await self.reload()
-        targets: dict[str, ToplevelSource] = {}
-        for name in selected(fleet, request.on or EVERY):
-            target = self._target(name, request.to)
-            if target is not None:
-                targets[name] = Prebuilt(target)
+        found = {name: self._target(name, request.to) for name in selected(fleet, request.on or EVERY)}
+        targets: dict[str, ToplevelSource] = {name: Prebuilt(to) for name, to in found.items() if to is not None}
+        without = [name for name, to in found.items() if to is None]
+        earlier = f"system that {request.to} left there" if request.to else "earlier system known to have been good"
         if not targets:
-            raise RefusedError("no selected host has an earlier system that fleetd knows to have been good")
+            raise RefusedError(f"for no selected host there is any {earlier}")
+        if request.on and without:
+            shown = ", ".join(without[:10]) + (f" and {len(without) - 10} more" if len(without) > 10 else "")
+            raise RefusedError(f"nothing was started: there is no {earlier} for {shown}; select hosts without them")
         policy = fleet.policies["default"]
         quick = replace(policy, waves=(), max_parallel=policy.rollback_max_parallel)
         asked = Asked(
@@ -159,7 +170,8 @@ class Intake:
             if rollout is None:
                 raise NotFoundError(f"there is no rollout {to!r}")
             state = rollout.hosts.get(host)
-            return state.task.to if isinstance(state, Committed) else None
+            # One that ran it already was left with it as well.
+            return state.task.to if isinstance(state, Committed | Current) else None
         record = world.record(host)
         return record.good_before if record.left == record.last_good else record.last_good
 
@@ -167,9 +179,9 @@ class Intake:
 
     async def plan(self, request: SubmitRollout) -> Document:
         """Evaluate, and show what a rollout would do; nothing is done."""
-        spec = await self._spec(request)
+        fleet, spec = await self._spec(request)
         targets, errors = await self._preview.targets(spec)
-        observed = {str(host["name"]): host for host in await self.hosts(",".join(plan.name for plan in spec.hosts))}
+        observed = {str(host["name"]): host for host in await self._looked_at(fleet, [p.name for p in spec.hosts])}
         current = {name: host["current"] for name, host in observed.items()}
         differences = await self._preview.differences(current, targets)
         waves = [
@@ -204,12 +216,12 @@ class Intake:
 
     async def difference(self, request: SubmitRollout) -> Document:
         """Build what one host would get, and say how it differs from what runs there. Raises FleetdError."""
-        spec = await self._spec(request)
+        fleet, spec = await self._spec(request)
         name = spec.hosts[0].name
         if len(spec.hosts) != 1:
             raise UsageError(f"{request.on!r} selects {len(spec.hosts)} hosts, and one is compared at a time")
-        (observed,) = await self.hosts(name)
-        return await self._preview.difference(self.current.hosts[name], observed["current"], spec)
+        (observed,) = await self._looked_at(fleet, [name])
+        return await self._preview.difference(fleet.hosts[name], observed["current"], spec)
 
     async def fleet(self) -> Document:
         """Return the fleet as read."""
@@ -239,7 +251,12 @@ class Intake:
         fleet = self.current if self.current.hosts else await self.reload()
         names = sorted(select(fleet, on or EVERY))
         names = [name for name in names if after is None or name > after]
-        names = [name for name in names if state is None or self._state(name) == state][:limit]
+        return await self._looked_at(
+            fleet, [name for name in names if state is None or self._state(name) == state][:limit]
+        )
+
+    async def _looked_at(self, fleet: Fleet, names: Sequence[str]) -> Sequence[Document]:
+        """Ask hosts of a fleet, and hold on to it: read anew meanwhile, it may have lost one of them."""
 
         async def observe(name: str) -> None:
             async with self._observing:
@@ -252,7 +269,7 @@ class Intake:
         # A host whose switch is under way is left alone: a login that comes and goes can end its switch.
         idle = [name for name in names if not self._is_switching(name) and not self._is_fresh(name)]
         await asyncio.gather(*(observe(name) for name in idle))
-        return [self._host_document(name) for name in names]
+        return [self._host_document(fleet.hosts[name]) for name in names]
 
     def _is_switching(self, name: str) -> bool:
         active = self._controller.world.active()
@@ -268,16 +285,16 @@ class Intake:
         owner = world.owner(name)
         return shown(world.rollouts[owner].hosts[name]) if owner is not None else "idle"
 
-    def _host_document(self, name: str) -> Document:
-        world = self._controller.world
+    def _host_document(self, host: Host) -> Document:
+        world, name = self._controller.world, host.name
         record, newest = world.record(name), self._on_host.newest_facts(name)
         owner = world.owner(name)
         facts, at = newest if newest is not None else (None, None)
         drifted = facts is not None and record.left is not None and facts.current != record.left and owner is None
         return {
             "name": name,
-            "domain": self.current.hosts[name].domain,
-            "tags": list(self.current.hosts[name].tags),
+            "domain": host.domain,
+            "tags": list(host.tags),
             "current": facts.current if facts else None,
             "booted": facts.booted if facts else None,
             "profile": facts.profile if facts else None,

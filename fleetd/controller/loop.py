@@ -179,8 +179,8 @@ class Controller:
             self._start(event)
         for question in decision.questions:
             self._ask(question)
-        # A decision may make the next one possible at once.
-        return now if events else self.world.agenda.next_at()
+        # A decision may make the next one possible at once; and nobody wakes the loop again for what was left over.
+        return now if events or self._outcomes else self.world.agenda.next_at()
 
     # -- one tick -----------------------------------------------------------------------------------------------
 
@@ -213,10 +213,11 @@ class Controller:
                 if isinstance(event, e.RolloutRequested) and event.spec.key is not None:
                     self._keys[event.spec.key] = rollout
             answers.append((waiting, rollout, repeated))
-        except FleetdError as error:
-            waiting.answer.set_exception(error)
-        except IllegalTransition as error:
-            waiting.answer.set_exception(RefusedError(str(error)))
+        except (FleetdError, IllegalTransition) as error:
+            # Whoever asked may be gone by now: that ends no loop.
+            if not waiting.answer.done():
+                refused = error if isinstance(error, FleetdError) else RefusedError(str(error))
+                waiting.answer.set_exception(refused)
 
     def _event_of(self, command: Intake, now: float) -> tuple[e.Event | None, str, bool]:
         match command:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -37,7 +38,7 @@ from fleetd.model.policy import (
 )
 from fleetd.model.selector import select
 from fleetd.model.store_path import parse_store_path
-from fleetd.schema.problems import Duration, SizeText, Strict, read_table, seconds, size_of, word_of
+from fleetd.schema.problems import Duration, Period, SizeText, Strict, read_table, seconds, size_of, word_of
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _HOST_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+={0,2}( .*)?")
@@ -95,10 +96,10 @@ class _Check(Strict):
     tcp: _Tcp | None = None
     unit: _Unit | None = None
     command: _Command | None = None
-    interval: Duration = "2s"
-    timeout: Duration = "5s"
+    interval: Period = "2s"
+    timeout: Period = "5s"
     successes: int = Field(3, ge=1, le=100)
-    soak_interval: Duration = "30s"
+    soak_interval: Period = "30s"
 
 
 class _Wave(Strict):
@@ -107,7 +108,7 @@ class _Wave(Strict):
     percent: float | None = Field(None, gt=0, le=100)
     on: str | None = None
     soak: Duration = "0s"
-    approval: Duration | None = None
+    approval: Period | None = None
 
 
 class _Budget(Strict):
@@ -122,14 +123,14 @@ class _Policy(Strict):
     max_parallel: SizeText = "25%"
     max_unproven: int = Field(200, ge=1)
     max_domains: int = Field(1, ge=1)
-    switch_timeout: Duration = "15m"
+    switch_timeout: Period = "15m"
     min_healthy: Duration = "1m"
-    healthy_deadline: Duration = "5m"
-    contact_timeout: Duration = "3m"
-    commit_timeout: Duration = "5m"
-    revert_timeout: Duration = "15m"
+    healthy_deadline: Period = "5m"
+    contact_timeout: Period = "3m"
+    commit_timeout: Period = "5m"
+    revert_timeout: Period = "15m"
     restart_allowance: Duration = "30s"
-    progress_deadline: Duration = "1h"
+    progress_deadline: Period = "1h"
     failure_budget: _Budget = _Budget()
     unreachable_budget: SizeText = "10%"
     on_failure: Literal["rollback", "stop", "pause"] = "rollback"
@@ -181,6 +182,10 @@ def parse_fleet(
         policies={name: _policy(name, policy, problems) for name, policy in policies.items()},
         flake=flake,
     )
+    for name, count in Counter(check.name for check in raw.checks).items():
+        if count > 1:
+            # Answers are known by name: a check that passes would stand for another that fails.
+            problems.append(f"checks ({word_of(name)}): {count} checks have this name; each needs its own")
     for word in ("groups", "hooks"):
         if getattr(raw, word):
             problems.append(f"{word}: not carried out by this release; leave it out, so that nobody relies on it")

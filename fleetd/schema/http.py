@@ -34,7 +34,7 @@ class DiffBody(Strict):
 
 
 class RollbackBody(Strict):
-    """What ``POST /v1/rollback`` takes."""
+    """What ``POST /v1/rollback`` takes. An empty ``on`` is every host that has a system to go back to."""
 
     on: Text = ""
     to: Text | None = None

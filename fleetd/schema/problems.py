@@ -29,6 +29,16 @@ def _duration(text: str) -> str:
 Duration = Annotated[str, AfterValidator(_duration)]
 
 
+def _period(text: str) -> str:
+    if parse_duration(text) == 0:
+        raise ValueError(f"{text!r} leaves no time for anything")
+    return text
+
+
+Period = Annotated[str, AfterValidator(_period)]
+"""A duration that has to be more than nothing: how long something may take, how far apart its rounds are."""
+
+
 def seconds(text: str) -> float:
     """Return the seconds of a checked duration."""
     return parse_duration(text)

@@ -69,7 +69,7 @@ in
     description = "Memory for evaluating hosts, as MiB or GiB; auto is half of what is free when the daemon starts.";
   };
   server.listen = mkOption {
-    type = types.listOf types.str;
+    type = types.nonEmptyListOf types.str;
     default = [ "unix:/run/fleetd/fleetd.sock" ];
     example = [ "unix:/run/fleetd/fleetd.sock" "127.0.0.1:9780" ];
     description = "Where the API listens. TCP wants a bearer token; root and the group `fleetd` need none at the socket.";

@@ -276,6 +276,15 @@ async def test_a_payload_stays_within_the_hosts_of_its_hook(served: Served) -> N
     assert (command.reason, dict(command.toplevels)) == ("build 7", {"web1": "/nix/store/x"})
 
 
+@pytest.mark.asyncio
+async def test_toplevels_alone_stay_just_their_hosts_inside_the_border(served: Served) -> None:
+    body = json.dumps({"toplevels": {"web1": "/nix/store/x"}}).encode()
+    assert (await send(served, "ci", body, bearer(body)))[0] == 202
+    (command,) = served.control.commands
+    assert isinstance(command, SubmitRollout)
+    assert command.on == "web1&@staging"
+
+
 @pytest.mark.parametrize(
     ("asked", "allowed", "both"),
     [("", "", ""), ("a", "", "a"), ("", "@x", "@x"), ("a,b", "@x,@y", "a&@x,a&@y,b&@x,b&@y"), ("a&b", "!c", "a&b&!c")],
@@ -299,3 +308,18 @@ async def test_what_is_not_on_disk_is_not_accepted(served: Served) -> None:
     assert (await send(served, "hub", PUSH, hub(PUSH)))[0] == 503
     served.control.error = None
     assert (await send(served, "hub", PUSH, hub(PUSH)))[0] == 202
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("key", ["reason", "on", "ref"])
+async def test_a_text_that_is_too_long_for_the_journal_is_refused(served: Served, key: str) -> None:
+    body = json.dumps({key: "x" * 10_001}).encode()
+    status, document = (await send(served, "ci", body, bearer(body)))[:2]
+    assert (status, document["kind"]) == (400, "usage")
+    assert served.control.commands == []
+
+
+@pytest.mark.asyncio
+async def test_a_body_that_is_not_encoded_as_it_says_is_the_sender_s_mistake(served: Served) -> None:
+    status, document = (await send(served, "ci", b"abc", {**bearer(b"abc"), "Content-Encoding": "gzip"}))[:2]
+    assert (status, document["kind"]) == (400, "usage")

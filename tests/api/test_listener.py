@@ -16,6 +16,7 @@ from fleetd.api import listener as listening
 from fleetd.api.app import Api
 from fleetd.api.listener import Listener
 from fleetd.api.tokens import Tokens
+from fleetd.controller.commands import Document
 from fleetd.errors import ConfigError
 from tests.fakes.control import FakeBlobs, FakeControl, FakeHistory
 
@@ -171,3 +172,29 @@ async def test_an_odd_address_is_told(tmp_path: Path, place: str) -> None:
     with pytest.raises(ConfigError, match="neither unix:/path nor host:port"):
         async with opened(tmp_path, place):
             pass
+
+
+@pytest.mark.asyncio
+async def test_a_path_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no address"):
+        async with opened(tmp_path, f"unix:{tmp_path}/a\0b"):
+            pass
+
+
+@pytest.mark.asyncio
+async def test_a_request_without_an_answer_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    asked = asyncio.Event()
+
+    class Endless(FakeControl):
+        async def fleet(self) -> Document:
+            asked.set()
+            await asyncio.Event().wait()
+            return {}
+
+    listener = Listener(Api(Endless(), FakeHistory(), Tokens(tmp_path), {}, FakeBlobs()).application())
+    await listener.open((f"unix:{tmp_path}/s",))
+    _reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+    writer.write(b"GET /v1/fleet HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.wait_for(asked.wait(), ENOUGH_S)
+    await asyncio.wait_for(listener.close(), ENOUGH_S)
+    writer.close()

@@ -120,6 +120,16 @@ async def test_a_difference_is_of_one_host_and_may_be_of_a_toplevel(served: Serv
 
 
 @pytest.mark.asyncio
+async def test_a_plan_of_a_named_revision_is_more_than_looking(served: Served) -> None:
+    asked = {"revision": "path:/var/lib/fleetd"}
+    for scope in ("read", "approve"):
+        status, document, _headers = await served.ask("POST", "/v1/plan", scope=scope, json=asked)
+        assert (status, document["kind"]) == (403, "forbidden")
+    assert served.control.plans == []
+    assert (await served.ask("POST", "/v1/plan", scope="deploy", json=asked))[0] == 200
+
+
+@pytest.mark.asyncio
 async def test_a_plan_does_nothing(served: Served) -> None:
     status, document, _headers = await served.ask("POST", "/v1/plan", scope="read", json={"on": "web1"})
     assert (status, document["waves"][0]["name"]) == (200, "canary")

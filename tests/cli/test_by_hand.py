@@ -36,7 +36,9 @@ async def test_what_happened_to_a_host_and_what_people_asked_for(daemon: Daemon)
         Record(1, 1, 0.0, "r-1", "", "RolloutRequested", 1, {"spec": SPEC}),
         *(record(n) for n in range(2, 302)),
         Record(302, 1, 0.0, "r-1", "web2", "odd", 1, {}),
-        Record(303, 1, 0.0, "r-1", "", "AbortRequested", 1, {"by": "ann", "reason": "no"}),
+        Record(303, 1, 0.0, "r-1", "web2", "HostSkipped", 1, {"reason": "skipped by ben: broken"}),
+        Record(304, 1, 0.0, "r-1", "", "AbortRequested", 1, {"by": "ann", "reason": "no"}),
+        Record(305, 1, 0.0, "r-1", "web3", "HostSkipped", 1, {"reason": "r-1 was aborted"}),
     ]
     code, out, _err = await daemon.run("history", "web1")
     assert (code, len(out.splitlines())) == (0, 300)
@@ -44,10 +46,11 @@ async def test_what_happened_to_a_host_and_what_people_asked_for(daemon: Daemon)
     _code, out, _err = await daemon.run("audit")
     assert [line.split("  ")[1:3] for line in out.splitlines()] == [
         ["kim", "deploy r-1 of rev to *"],
+        ["ben", "skip web2 in r-1"],
         ["ann", "abort r-1"],
     ]
     _code, out, _err = await daemon.run("events", "--host", "web2", "--rollout", "r-1")
-    assert [line.split()[0] for line in out.splitlines()] == ["302"]
+    assert [line.split()[0] for line in out.splitlines()] == ["302", "303"]
 
 
 @pytest.mark.asyncio
@@ -136,6 +139,19 @@ async def test_ssh_and_exec_use_the_fleet_s_addresses(daemon: Daemon) -> None:
     assert {(line["host"], line["status"]) for line in map(json.loads, out.splitlines())} == {
         *(("web1", 0), ("web2", 3), ("db1", 0))
     }
+
+
+@pytest.mark.asyncio
+async def test_exec_says_what_it_cut_and_takes_no_input_from_its_caller(
+    daemon: Daemon, tmp_path: Path, ssh: None
+) -> None:
+    del ssh
+    (tmp_path / "bin" / "ssh").write_text("#!/bin/sh\ncat\nhead -c 1048579 /dev/zero | tr '\\0' x\n")
+    words = ("--json", "exec", "--on", "web1", "--", "true")
+    code, out, _err = await daemon.run(*words, prefix=("sh", "-c", 'echo typed | "$@"', "sh"))
+    output = json.loads(out)["output"]
+    assert (code, output[:1]) == (0, "x")
+    assert output.endswith("x\n(cut: 3 bytes more)")
 
 
 @pytest.mark.asyncio

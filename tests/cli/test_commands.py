@@ -15,7 +15,14 @@ import pytest
 from aiohttp import web
 
 from fleetd.controller.commands import AbortRollout, RollBackHosts, SubmitRollout
-from fleetd.errors import ForbiddenError, OverloadedError, RefusedError, SourceError
+from fleetd.errors import (
+    FleetdError,
+    ForbiddenError,
+    OverloadedError,
+    RefusedError,
+    SourceError,
+    UnauthorizedError,
+)
 from tests.cli.conftest import FLEETCTL, Daemon
 from tests.fakes.control import host_document, record, rollout_document
 
@@ -93,6 +100,22 @@ async def test_a_lost_daemon_leaves_the_outcome_unknown(daemon: Daemon, monkeypa
     _out, err = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 6
     assert b"the daemon does not answer; r-1 goes on" in err
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("error", [FleetdError("inside"), UnauthorizedError("expired")])
+async def test_what_was_accepted_never_ends_as_if_nothing_was_started(daemon: Daemon, error: FleetdError) -> None:
+    daemon.history.errors = [error] * 2
+    code, _out, err = await daemon.run("deploy")
+    assert (code, err) == (6, f"fleetctl: {error}; r-1 goes on (fleetctl watch r-1, fleetctl abort r-1)\n")
+    assert (await daemon.run("watch", "r-1"))[0] == 1
+
+
+@pytest.mark.asyncio
+async def test_a_daemon_that_is_busy_is_asked_again(daemon: Daemon) -> None:
+    daemon.history.add(rollout_document("r-1", "succeeded", counts={"committed": 1}), host_document("web1"))
+    daemon.history.errors = [OverloadedError("200 connections")] * 2
+    assert (await daemon.run("deploy"))[::2] == (0, "")
 
 
 @pytest.mark.asyncio
@@ -195,12 +218,18 @@ async def test_a_mistake_is_1_and_says_what_would_be_right(daemon: Daemon, words
 
 @pytest.mark.asyncio
 async def test_what_is_no_fleetd_is_told(daemon: Daemon) -> None:
+    async def words(_request: web.Request) -> web.Response:
+        return web.json_response(["not", "found"], status=404)
+
     application = web.Application()
+    application.router.add_get("/v1/rollouts/{name}", words)
     runner = web.AppRunner(application)
     await runner.setup()
     place = daemon.socket.with_name("other")
     await web.UnixSite(runner, str(place)).start()
     code, _out, err = await daemon.run("--server", f"unix:{place}", "rollouts")
+    assert (code, "is no fleetd (HTTP 404)" in err) == (1, True)
+    code, _out, err = await daemon.run("--server", f"unix:{place}", "rollout", "r-1")
     await runner.cleanup()
     assert (code, "is no fleetd (HTTP 404)" in err) == (1, True)
 
@@ -210,7 +239,13 @@ async def test_a_token_made_here_opens_the_door_there(daemon: Daemon, tmp_path: 
     words = ("token", "create", "ci", "--scope", "read", "--state-directory", str(tmp_path), "--expires", "1h")
     code, out, _err = await daemon.run(*words)
     assert (code, out.startswith("fltd_")) == (0, True)
+    elsewhere = (*words[:6], str(tmp_path / "nowhere"))
+    code, _out, err = await daemon.run(*elsewhere)
+    assert (code, f"there is no {tmp_path}/nowhere" in err) == (1, True)
+    assert not (tmp_path / "nowhere").exists()
     file = tmp_path / "token"
+    file.write_text(json.loads((await daemon.run("--json", *words))[1])["token"])
+    assert (await daemon.run("--token-file", str(file), "rollouts"))[0] == 0
     file.write_text(out)
     assert (await daemon.run("--token-file", str(file), "rollouts"))[0] == 0
     code, _out, err = await daemon.run("--token-file", str(file), "deploy")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fleetd.controller import loop
 from fleetd.controller.commands import AbortRollout
 from fleetd.controller.loop import INBOX_LIMIT, RECORD_VERSION, Controller
 from fleetd.errors import JournalError, NotFoundError, OverloadedError, UsageError
@@ -17,6 +18,7 @@ from fleetd.model.fence import Fence
 from fleetd.ports import Record
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import Capacity, Question
+from fleetd.rollout.observations import Extended
 from fleetd.rollout.spec import RolloutSpec
 from tests.fakes.journal import Disk, MemoryJournal
 from tests.rollout.worlds import spec_of
@@ -54,7 +56,8 @@ class Rig:
         self.loop = VirtualLoop()
         self.journal = MemoryJournal(self.disk, before=self._before)
         executor: Any = self.notes
-        self.controller = Controller(clock=VirtualClock(self.loop), journal=self.journal, executor=executor)
+        self.clock = VirtualClock(self.loop)
+        self.controller = Controller(clock=self.clock, journal=self.journal, executor=executor)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run to the end, once."""
@@ -162,5 +165,65 @@ def test_an_outcome_of_nothing_that_is_under_way_is_kept_for_people_and_changes_
         assert kinds.count("OutcomeRejected") == 1
         after = rig.controller.world.rollouts["r-1"].hosts["h1"]
         assert type(after) is type(before["h1"])
+
+    rig.run(run())
+
+
+def test_who_is_gone_before_the_refusal_ends_no_loop() -> None:
+    rig = Rig()
+
+    async def run() -> None:
+        await rig.controller.start()
+        asked = asyncio.create_task(rig.controller.submit(AbortRollout("r-9", "kim")))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.sleep(0)
+        await rig.controller.tick()
+        again = asyncio.create_task(rig.controller.submit(spec_of(("h1",))))
+        await asyncio.sleep(0)
+        await rig.controller.tick()
+        assert (await again).rollout == "r-1"
+
+    rig.run(run())
+
+
+def test_a_clock_that_was_set_back_between_two_starts_stops_no_time() -> None:
+    disk = Disk()
+    before = Rig(disk)
+
+    async def start() -> None:
+        await before.controller.start()
+
+    before.clock.set_by_s = 86400.0
+    before.run(start())
+    disk.owner = None
+    rig = Rig(disk)
+
+    async def run() -> None:
+        await rig.controller.start()
+        began = rig.controller.world.last_at
+        running = asyncio.create_task(rig.controller.run())
+        await asyncio.sleep(600)
+        await rig.controller.submit(spec_of(("h1",)))
+        assert rig.controller.world.last_at - began >= 600
+        running.cancel()
+
+    rig.run(run())
+
+
+def test_more_outcomes_than_a_tick_takes_wait_for_no_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "OUTCOMES_A_TICK", 2)
+    rig = Rig()
+
+    async def run() -> None:
+        await rig.controller.start()
+        for _ in range(5):
+            rig.controller.report(Extended(0.0, "r-9", "h1", 1, True))
+        taken = 0
+        while (due := await rig.controller.tick()) is not None:
+            assert due <= rig.clock.now()
+            taken += 1
+        assert taken == 2
+        assert await rig.controller.tick() is None
 
     rig.run(run())

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from fleetd.cli.render import SKIPPED_BY
 from fleetd.controller.commands import (
     ApproveWave,
     DenyWave,
@@ -128,7 +129,10 @@ def test_only_a_host_on_which_nothing_was_done_is_skipped(state: str) -> None:
     verb = SkipHost("r-1", "h1", **BY)
     if state in SKIPPABLE:
         say(built, verb)
-        assert isinstance(built.world.rollouts["r-1"].hosts["h1"], Skipped)
+        skipped = built.world.rollouts["r-1"].hosts["h1"]
+        assert isinstance(skipped, Skipped)
+        # By these words the record of a person's skip is known in the audit.
+        assert skipped.reason == f"{SKIPPED_BY}a person: because"
     else:
         with pytest.raises(RefusedError, match="nothing was done"):
             said(built.world, verb, built.now)

@@ -181,6 +181,8 @@ class FakeHistory:
     documents: dict[str, dict[str, object]] = field(default_factory=dict)
     members: dict[str, list[dict[str, object]]] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+    """What the next questions for a rollout end in, each once."""
 
     def add(self, document: dict[str, object], *hosts: dict[str, object]) -> None:
         """Put a rollout in, or replace it."""
@@ -197,6 +199,8 @@ class FakeHistory:
 
     async def rollout(self, rollout: str) -> Mapping[str, object] | None:
         """Return one."""
+        if self.errors:
+            raise self.errors.pop(0)
         return self.documents.get(rollout)
 
     async def rollout_hosts(

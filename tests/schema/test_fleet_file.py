@@ -44,6 +44,17 @@ def test_defaults_are_filled_in() -> None:
         ('[hosts.a]\nfile = "x.nix"\nattr = "a"\n', "must be absolute here"),
         ('[hosts.a]\ninstallable = "x"\ntoplevel = "/etc"\n', "installable and toplevel exclude each other"),
         ('[hosts.a]\n[[checks]]\nname = "login"\ntcp = { port = 1 }\n', "belongs to a built-in check"),
+        (
+            '[hosts.a]\n[[checks]]\nname = "c"\ntcp = { port = 1 }\n[[checks]]\nname = "c"\ntcp = { port = 2 }\n',
+            "checks (c): 2 checks have this name",
+        ),
+        (
+            '[hosts.a]\n[[checks]]\nname = "c"\ntcp = { port = 1 }\ninterval = "0s"\n',
+            "checks.0.interval: '0s' leaves no time",
+        ),
+        ('[hosts.a]\n[policies.p]\nrevert_timeout = "0ms"\n', "policies.p.revert_timeout: '0ms' leaves no time"),
+        ('[hosts.a]\n[policies.p]\nmin_healthy = "3651d"\n', "is longer than 3650d"),
+        (f'[hosts.a]\n[policies.p]\nmin_healthy = "{"9" * 400}s"\n', "is longer than 3650d"),
         ('[hosts.a]\n[[checks]]\nname = "c"\ntcp = { port = 0 }\n', "checks.0.tcp.port"),
         ('[hosts.a]\n[policies.p]\nbuiltin_off = ["logn"]\n', "no built-in check 'logn' (there are: login"),
         ("[hosts.a]\n[policies.p]\nwaves = [{ count = 1, percent = 5 }]\n", "exactly one of count, percent, on"),
