@@ -152,7 +152,13 @@ class Probes:
         return PASS, ""
 
 
+MANAGER = "init.scope"
+"""systemd itself: the helper says that it is down when it does not answer, and then nothing is known of the others."""
+
+
 async def _units(status: HostStatus) -> Answer:
+    if MANAGER in status.down_units:
+        return ERROR, "systemd does not answer on the host"
     bad = [f"{unit} failed" for unit in status.failed_units]
     bad += [f"{unit} is down" for unit in status.down_units]
     bad += [f"{unit} still runs what was before the switch" for unit in status.behind_units]

@@ -111,6 +111,16 @@ def against_an_empty_baseline_nothing_is_tried(rig: Rig) -> None:
     is_untouched(rig)
 
 
+def a_link_that_is_gone_is_nobody_else_s_switch(rig: Rig) -> None:
+    """The switch died between taking the link away and making it anew: that is to be finished or taken back."""
+    assert said(rig.order(order(rig, Verb.TRIAL, 10))) == ("ok", "started")
+    rig.set("switch", "unlinked\nunlinked")
+    rig.run_switch()
+    assert rig.shown().state == "reverting"
+    run_reverts(rig)
+    is_back(rig)
+
+
 def a_silent_systemd_is_not_well(rig: Rig) -> None:
     """No list of units is not an empty list of failed ones."""
     live_trial(rig)
@@ -143,6 +153,7 @@ LAWS: tuple[Law, ...] = (
     a_unit_that_runs_since_before_the_trial_is_as_it_was,
     a_later_revert_remembers_what_the_first_found,
     against_an_empty_baseline_nothing_is_tried,
+    a_link_that_is_gone_is_nobody_else_s_switch,
     a_silent_systemd_is_not_well,
     a_service_that_waits_for_its_socket_is_not_down,
     a_service_whose_socket_is_gone_is_down,

@@ -252,6 +252,7 @@ MUTANTS = (
     ),
     Mutant("a_later_revert_remembers_what_the_first_found", '  if [ -e "$RUN/$1.started" ]; then', "  if false; then"),
     Mutant("against_an_empty_baseline_nothing_is_tried", "look_at_units || fail no-guard", "look_at_units || true"),
+    Mutant("a_link_that_is_gone_is_nobody_else_s_switch", '[ -n "$REPLY" ] || where=none', "true"),
     Mutant("a_silent_systemd_is_not_well", "look_at_units || { DOWN=init.scope; return; }", "look_at_units || return"),
     Mutant(
         "a_service_that_waits_for_its_socket_is_not_down",

@@ -13,13 +13,15 @@ from tests.host.rig import HELPER
 CODES = ("0", "1", "2", "3", "4", "11", "100", "101", "137", "143", "7", "255", "none", "never")
 NEVER_DONE = {"1", "11", "100", "101", "137", "143", "7", "255", "none", "never"}
 KILLED = {"137", "143", "none"}
-ROWS = tuple(itertools.product(CODES, ("old", "new", "other"), ("yes", "no"), ("yes", "no"), ("yes", "no")))
+ROWS = tuple(itertools.product(CODES, ("old", "new", "other", "none"), ("yes", "no"), ("yes", "no"), ("yes", "no")))
 
 
 def expected(code: str, where: str, lists: bool, down: bool, failed: bool) -> Verdict:
     """The same table in other words: what would an operator say who looks at the host?"""
     if where == "other":
         return Verdict.INTERFERED
+    if where == "none":
+        return Verdict.INTERRUPTED
     if where == "old":
         if lists or down or failed:
             return Verdict.INTERRUPTED

@@ -159,6 +159,7 @@ async def test_a_good_host_passes_all_of_them_over_one_fresh_connection(server: 
     [
         ("units", {"failed": "bad.service"}, "bad.service failed"),
         ("units", {"down": "web.service"}, "web.service is down"),
+        ("units", {"behind": "web.service"}, "web.service still runs what was before the switch"),
         ("route", {"route_ok": "no"}, "route"),
         ("state", {"state_durable": "no"}, "survive"),
         ("state", {"current": str(OTHER)}, f"runs {OTHER}"),
@@ -173,6 +174,12 @@ async def test_what_the_host_shows_fails_its_check(
     assert results[check].outcome is FAIL
     assert text in results[check].text
     assert {name for name, result in results.items() if result.outcome is not PASS} == {check}
+
+
+@pytest.mark.asyncio
+async def test_a_systemd_that_does_not_answer_says_nothing_of_the_units(server: SshServer, probes: Probes) -> None:
+    server.answers |= {"facts": document(), "status": document(down="init.scope")}
+    assert (await built_in(probes, server.host()))["units"].outcome is ERROR
 
 
 @pytest.mark.asyncio
