@@ -12,7 +12,7 @@ import contextlib
 from fleetd.host.wire import status_of
 from fleetd.model.facts import HostStatus, Verdict
 from fleetd.model.order import Verb
-from tests.host.laws import Law, is_back, is_untouched, live_trial, order, run_reverts, said
+from tests.host.laws import NEW, Law, is_back, is_untouched, live_trial, order, run_reverts, said
 from tests.host.rig import Died, Rig
 
 
@@ -103,6 +103,26 @@ def a_later_revert_remembers_what_the_first_found(rig: Rig) -> None:
     assert rig.invocation("web.service") == 3
 
 
+def of_what_runs_already_nothing_is_behind(rig: Rig) -> None:
+    """Only its boot default is missing: what runs was started by it, long before its trial."""
+    differing(rig)
+    rig.point("run/current-system", NEW)
+    rig.set("switch", "deaf")
+    live_trial(rig, expect_current=NEW)
+    assert (status(rig).verdict, status(rig).behind_units) == (Verdict.LIVE, ())
+
+
+def what_ran_before_its_trial_is_not_left_by_the_way_back(rig: Rig) -> None:
+    """The same host goes back to what it would boot, and so does its web server."""
+    differing(rig)
+    rig.point("run/current-system", NEW)
+    rig.set("switch", "deaf")
+    live_trial(rig, expect_current=NEW)
+    reverting(rig, "deaf", "deaf", "deaf")
+    is_back(rig)
+    assert rig.invocation("web.service") == 2
+
+
 def against_an_empty_baseline_nothing_is_tried(rig: Rig) -> None:
     """While systemd does not answer nobody knows what ran before, and so nobody could say what is worse."""
     rig.set("systemd-is-silent", "yes")
@@ -152,6 +172,8 @@ LAWS: tuple[Law, ...] = (
     no_unit_of_the_new_system_alone_is_left,
     a_unit_that_runs_since_before_the_trial_is_as_it_was,
     a_later_revert_remembers_what_the_first_found,
+    of_what_runs_already_nothing_is_behind,
+    what_ran_before_its_trial_is_not_left_by_the_way_back,
     against_an_empty_baseline_nothing_is_tried,
     a_link_that_is_gone_is_nobody_else_s_switch,
     a_silent_systemd_is_not_well,

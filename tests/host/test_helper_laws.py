@@ -251,6 +251,12 @@ MUTANTS = (
         "STARTED",
     ),
     Mutant("a_later_revert_remembers_what_the_first_found", '  if [ -e "$RUN/$1.started" ]; then', "  if false; then"),
+    Mutant("of_what_runs_already_nothing_is_behind", '[ "${M[runs]:-}" = "${M[new]}" ] || find_behind', "find_behind"),
+    Mutant(
+        "what_ran_before_its_trial_is_not_left_by_the_way_back",
+        'if [ "${M[runs]:-}" != "${M[new]}" ]; then',
+        "if true; then",
+    ),
     Mutant("against_an_empty_baseline_nothing_is_tried", "look_at_units || fail no-guard", "look_at_units || true"),
     Mutant("a_link_that_is_gone_is_nobody_else_s_switch", '[ -n "$REPLY" ] || where=none', "true"),
     Mutant("a_silent_systemd_is_not_well", "look_at_units || { DOWN=init.scope; return; }", "look_at_units || return"),
