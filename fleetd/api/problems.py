@@ -116,7 +116,7 @@ def parse_json(raw: bytes) -> object:
 async def read_model(request: web.Request, model: type[Table]) -> Table:
     """Return the checked body; no body at all is an empty object. Raises UsageError and its kinds."""
     raw = await read_body(request)
-    table = parse_json(raw) if raw.strip() else {}
+    table = parse_json(raw) if raw else {}
     if not isinstance(table, dict):
         raise UsageError("the body must be a JSON object")
     try:

@@ -200,6 +200,7 @@ async def test_an_odd_number_is_a_problem_and_no_crash(served: Served, after: st
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
+        (b" ", "bad-json"),
         (b"{", "bad-json"),
         (b"\xff\xfe{}", "bad-json"),
         (b"[" * 100_000, "bad-json"),
