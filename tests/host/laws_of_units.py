@@ -91,16 +91,43 @@ def a_unit_that_runs_since_before_the_trial_is_as_it_was(rig: Rig) -> None:
 
 
 def a_later_revert_remembers_what_the_first_found(rig: Rig) -> None:
-    """The first run dies when the host already runs the old system: the second cannot tell any more what was new."""
+    """The first run restarted what the new system had started, and died: the second takes none of that for new."""
     differing(rig)
     live_trial(rig)
     rig.order(order(rig, Verb.REVERT, 11))
-    rig.set("switch", "die\ndeaf\ndeaf")
+    rig.set("switch", "die-late\ndeaf\ndeaf")
     with contextlib.suppress(Died):
         rig.run_revert()
     run_reverts(rig)
     is_back(rig)
     assert rig.invocation("web.service") == 3
+
+
+def what_the_first_revert_could_not_note_is_looked_for_later(rig: Rig) -> None:
+    """systemd did not answer in its first moment, and it died when the host already ran the old system."""
+    differing(rig)
+    live_trial(rig)
+    rig.order(order(rig, Verb.REVERT, 11))
+    rig.set("systemd-is-silent", "yes")
+    rig.set("switch", "die\ndeaf\ndeaf")
+    with contextlib.suppress(Died):
+        rig.run_revert()
+    rig.clear("systemd-is-silent")
+    run_reverts(rig)
+    is_back(rig)
+    assert rig.invocation("web.service") == 3
+
+
+def a_file_system_is_mounted_anew_and_never_taken_away(rig: Rig) -> None:
+    """It stands in fstab, so no system has a unit file for it: that is no reason to stop it."""
+    live_trial(rig)
+    rig.order(order(rig, Verb.REVERT, 11))
+    rig.set("switch", "cut-1\ncut-1\ncut-1")
+    (rig.root / "run/nixos/restart-list").write_text("data.mount\n")
+    run_reverts(rig)
+    is_back(rig)
+    assert "systemctl restart --no-block data.mount" in rig.log()
+    assert "systemctl stop --no-block data.mount" not in rig.log()
 
 
 def of_what_runs_already_nothing_is_behind(rig: Rig) -> None:
@@ -172,6 +199,8 @@ LAWS: tuple[Law, ...] = (
     no_unit_of_the_new_system_alone_is_left,
     a_unit_that_runs_since_before_the_trial_is_as_it_was,
     a_later_revert_remembers_what_the_first_found,
+    what_the_first_revert_could_not_note_is_looked_for_later,
+    a_file_system_is_mounted_anew_and_never_taken_away,
     of_what_runs_already_nothing_is_behind,
     what_ran_before_its_trial_is_not_left_by_the_way_back,
     against_an_empty_baseline_nothing_is_tried,

@@ -144,6 +144,7 @@ test)
   deaf) runs "$me"; rm -f "$lists"/*-list; exit 0 ;; # systemd heard none of it, and nobody noticed
   die) runs "$me"; die ;;
   die-early) die ;;
+  die-late) runs "$me"; rm -f "$lists"/*-list; settle; die ;;
   unlinked) rm "$C/../run/current-system"; exit 137 ;;
   die-in-activation) echo "${me##*-}" >"$C/etc"; die ;;
   foreign) runs "$C/../nix/store/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-nixos-system-web1-x" ;;

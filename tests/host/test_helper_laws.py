@@ -251,6 +251,12 @@ MUTANTS = (
         "STARTED",
     ),
     Mutant("a_later_revert_remembers_what_the_first_found", '  if [ -e "$RUN/$1.started" ]; then', "  if false; then"),
+    Mutant("what_the_first_revert_could_not_note_is_looked_for_later", '|| [ "$tried" -gt 0 ]; then', "; then"),
+    Mutant(
+        "a_file_system_is_mounted_anew_and_never_taken_away",
+        '[ -z "$unit" ] || nudge restart "$unit"; done',
+        '[ -z "$unit" ] || nudge stop "$unit"; done',
+    ),
     Mutant("of_what_runs_already_nothing_is_behind", '[ "${M[runs]:-}" = "${M[new]}" ] || find_behind', "find_behind"),
     Mutant(
         "what_ran_before_its_trial_is_not_left_by_the_way_back",
