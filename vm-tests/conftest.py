@@ -15,7 +15,11 @@ from lab import HostSpec, Lab, LabHost, LabUnavailable
 from lab.base import require
 from lab.scene import SEED, Scene
 
+from tests.signals import heed_interrupts
+
 __all__ = ["Scene"]
+
+heed_interrupts()
 
 SPECS = tuple(
     HostSpec(f"web{n}", ("web", "canary") if n == 1 else ("web",), f"rack-{'abc'[(n - 1) % 3]}") for n in range(1, 7)
