@@ -23,6 +23,7 @@ from fleetd.config import Settings, load
 from fleetd.controller.intake import Intake
 from fleetd.controller.loop import Controller
 from fleetd.errors import FleetdError
+from fleetd.executor.activity import Activity
 from fleetd.executor.executor import Executor, push_root
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import Sources
@@ -86,10 +87,11 @@ class Daemon:
         self.probes = Probes(self.hosts)
         self.blobs = FileBlobs(settings.state / "logs")
         on_host = OnHost(self.clock, self.hosts, store, self.blobs)
+        activity = Activity(self.clock, self.blobs)
         self.executor = Executor(
             clock=self.clock,
             on_host=on_host,
-            sources=Sources(self.clock, builder, store),
+            sources=Sources(self.clock, builder, store, activity),
             pusher=ServePusher(
                 self.hosts,
                 store,
@@ -102,6 +104,7 @@ class Daemon:
             probe=self.probes,
             fleet=lambda: self.intake.current,
             limits=Capacity(evaluate=builder.evaluations_at_once),
+            activity=activity,
         )
         self.journal = SqliteJournal(settings.state)
         self.controller = Controller(clock=self.clock, journal=self.journal, executor=self.executor)
@@ -112,6 +115,7 @@ class Daemon:
             store=store,
             comparer=NixComparer(store),
             on_host=on_host,
+            activity=activity,
             clock=self.clock,
             contact_s=settings.contact_s,
             allowed=settings.allow,

@@ -165,6 +165,41 @@ class Comparer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class BuildProgress:
+    """How far a build is. What is to be done grows while Nix finds out what is needed.
+
+    ``copied`` are paths that came from caches or other stores. ``running`` names the first few of the ``running_count``
+    derivations that are built just now.
+    """
+
+    built: int = 0
+    to_build: int = 0
+    failed: int = 0
+    copied: int = 0
+    to_copy: int = 0
+    downloaded_bytes: int = 0
+    download_bytes: int = 0
+    running_count: int = 0
+    running: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildNews:
+    """What is new of a build: how far it is, and what it said since, as plain text without control characters."""
+
+    progress: BuildProgress
+    lines: tuple[str, ...]
+
+
+Told = Callable[[BuildNews], None]
+"""Takes news of a build while it runs."""
+
+
+def untold(_news: BuildNews) -> None:
+    """Pass over the news of a build that nobody watches."""
+
+
 class Builder(Protocol):
     """Evaluates and builds on the control node."""
 
@@ -175,7 +210,7 @@ class Builder(Protocol):
         """
         ...
 
-    async def build(self, derivation: str, root: str, *, timeout_s: float) -> StorePath:
+    async def build(self, derivation: str, root: str, *, timeout_s: float, told: Told = untold) -> StorePath:
         """Build (or take as it is) and keep it alive under the root name ``root``. Raises SourceError."""
         ...
 
@@ -264,6 +299,11 @@ class Blobs(Protocol):
     async def get(self, rollout: str, host: str) -> str | None:
         """Return what was added; None when there is nothing."""
         ...
+
+
+def build_log_of(host: str) -> str:
+    """Return the name under which what a host's build said is kept: no host has a name with a dot."""
+    return f"{host}.build"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from fleetd.controller.commands import (
 )
 from fleetd.errors import NotFoundError, SelectorError, UsageError
 from fleetd.model.goal import Goal
-from fleetd.ports import Blobs, History
+from fleetd.ports import Blobs, History, build_log_of
 from fleetd.schema.http import DiffBody, ReasonBody, RollbackBody, RolloutBody
 from fleetd.webhook.payloads import Ignore
 
@@ -164,11 +164,18 @@ class Api:
     async def _log(self, request: web.Request) -> web.Response:
         rollout, host = request.match_info["id"], request.match_info["name"]
         await self._known(request)
-        text = await self._blobs.get(rollout, host)
+        is_build = request.query.get("of") == "build"
+        # A name with a dot is no host's: it is one of another kind of log.
+        kept = build_log_of(host) if is_build else host
+        text = await self._blobs.get(rollout, kept) if "." not in host else None
         if text is None:
-            why = "it was not switched there, or its log is kept no more"
-            raise NotFoundError(f"{rollout} has no log of {host!r}: {why}")
+            why = "nothing was built for it" if is_build else "it was not switched there"
+            raise NotFoundError(f"{rollout} has no log of {host!r}: {why}, or its log is kept no more")
         return web.Response(text=text)
+
+    async def _progress(self, request: web.Request) -> web.Response:
+        await self._known(request)
+        return web.json_response(await self._control.progress(request.match_info["id"]))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         return await self._stream.serve(request)

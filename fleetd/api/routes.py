@@ -116,7 +116,11 @@ ROUTES: tuple[Route, ...] = (
         query=(STATE, Query("wave", "Only hosts of this wave."), CURSOR),
     ),
     Route(
-        *("GET", "/v1/rollouts/{id}/hosts/{name}/log", "read", "log", "What the host wrote while it switched.", None),
+        *("GET", "/v1/rollouts/{id}/hosts/{name}/log", "read", "log", "What its switch, or its build, wrote.", None),
+        query=(Query("of", "`switch` (the default) or `build`.", "^(switch|build)$"),),
+    ),
+    Route(
+        *("GET", "/v1/rollouts/{id}/progress", "read", "progress", "How far builds and copies are.", answers.Progress),
     ),
     Route("GET", "/v1/rollouts/{id}/explain", "read", "explain", "What everything in it waits for, as text.", None),
     _said("pause", "deploy", "Start nothing more for now; what is under way goes on."),

@@ -11,10 +11,16 @@ from typing import Any
 from fleetd.cli import outcome
 from fleetd.cli.app import Options, client, quoted
 from fleetd.cli.client import NoDaemon, Refused
-from fleetd.cli.render import host_line, plain, rollout_line
-from fleetd.errors import OverloadedError
+from fleetd.cli.render import host_line, plain, progress_line, reason_lines, rollout_line
+from fleetd.errors import NotFoundError, OverloadedError
 
 POLL_S = 0.5
+PROGRESS_S = 5.0
+"""How often a pipe is told how far something is that goes on: a log must not grow with every percent."""
+
+MOVING = ("evaluating", "building", "rolling", "soaking", "awaiting-approval")
+"""Phases in which something may be built or copied."""
+
 LOST_DAEMON_S = 30.0
 """A daemon that restarts is back within this; a rollout goes on without anybody who watches."""
 
@@ -28,10 +34,12 @@ def follow(name: str, timeout_s: float, *, accepted: bool = False) -> int:
     path = f"/v1/rollouts/{quoted(name)}"
     end, last_word, seen = time.monotonic() + timeout_s, time.monotonic(), dict[str, str]()
     live = _Live() if sys.stdout.isatty() and not Options.as_json else None
+    said = _Said()
     try:
         while True:
             try:
                 document, found = client().get(path), list(client().pages(f"{path}/hosts", "hosts"))
+                doing = _progress(path) if document["phase"] in MOVING else []
                 last_word, accepted = time.monotonic(), True
             except (NoDaemon, Refused) as error:
                 busy = isinstance(error, NoDaemon) or error.kind == OverloadedError.kind
@@ -45,9 +53,10 @@ def follow(name: str, timeout_s: float, *, accepted: bool = False) -> int:
                 continue
             over = outcome.is_over(document)
             if live is not None:
-                live.update(document, found)
+                live.update(document, found, doing)
             else:
                 _changes(document, found, seen)
+                said.tell(doing)
             if over:
                 return outcome.exit_code(document)
             if time.monotonic() > end:
@@ -60,6 +69,39 @@ def follow(name: str, timeout_s: float, *, accepted: bool = False) -> int:
     finally:
         if live is not None:
             live.close()
+
+
+def _progress(path: str) -> list[Any]:
+    """Return how far builds and copies are; a daemon of before this was known shows none."""
+    try:
+        shown: list[Any] = client().get(f"{path}/progress")["hosts"]
+    except Refused as error:
+        if error.kind != NotFoundError.kind:
+            raise
+        return []
+    return shown
+
+
+class _Said:
+    """How far things were when it was told last."""
+
+    def __init__(self) -> None:
+        self._at = 0.0
+        self._lines: dict[str, str] = {}
+
+    def tell(self, doing: list[Any]) -> None:
+        """Print a line for each host that came further, not too often; one that is new at once."""
+        is_time, now = time.monotonic() - self._at >= PROGRESS_S, {}
+        for host in doing:
+            name = host["name"]
+            line = json.dumps({"progress": host}) if Options.as_json else progress_line(host)
+            now[name] = self._lines.get(name, "")
+            if line != now[name] and (is_time or not now[name]):
+                now[name] = line
+                print(line, flush=True)
+        self._lines = now
+        if is_time:
+            self._at = time.monotonic()
 
 
 def _goes_on(name: str) -> str:
@@ -78,6 +120,8 @@ def _changes(document: Any, found: list[Any], seen: dict[str, str]) -> None:
         if seen.get(host["name"]) != line:
             seen[host["name"]] = line
             print(line, flush=True)
+            if not Options.as_json:
+                print("".join(f"{more}\n" for more in reason_lines(host)), end="", flush=True)
     line = json.dumps(document) if Options.as_json else rollout_line(document)
     # Counting seconds of a soak is no news.
     news = f"{document['phase']} {document['counts']} {document.get('paused')}"
@@ -92,15 +136,20 @@ class _Live:
     def __init__(self) -> None:
         from rich.live import Live
 
+        self._found: list[Any] = []
         self._live = Live(refresh_per_second=4, vertical_overflow="crop")
         self._live.start()
 
-    def update(self, document: Any, found: list[Any]) -> None:
+    def update(self, document: Any, found: list[Any], doing: list[Any]) -> None:
         """Show what is so now."""
         from fleetd.cli.render import live_view
 
-        self._live.update(live_view(document, found, shutil.get_terminal_size().lines))
+        self._found = found
+        self._live.update(live_view(document, found, shutil.get_terminal_size().lines, doing))
 
     def close(self) -> None:
-        """Leave the last view on the screen."""
+        """Leave the last view on the screen, and below it what has no room in a row."""
         self._live.stop()
+        for host in self._found:
+            for line in reason_lines(host, head=True):
+                print(line)

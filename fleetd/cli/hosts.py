@@ -51,10 +51,13 @@ def host(name: str) -> None:
 
 
 @app.command()
-def logs(rollout: str, name: str) -> None:
-    """Print what a host wrote while a rollout switched it."""
-    text = client().text(f"/v1/rollouts/{quoted(rollout)}/hosts/{quoted(name)}/log")
-    show({"rollout": rollout, "host": name, "log": text}, [plain(text.rstrip(), keep="\n")])
+def logs(
+    rollout: str, name: str, build: Annotated[bool, typer.Option("--build", help="What its build wrote.")] = False
+) -> None:
+    """Print what a host wrote while a rollout switched it, or what the build of its system wrote."""
+    of = "build" if build else "switch"
+    text = client().text(f"/v1/rollouts/{quoted(rollout)}/hosts/{quoted(name)}/log?of={of}")
+    show({"rollout": rollout, "host": name, "of": of, "log": text}, [plain(text.rstrip(), keep="\n")])
 
 
 @app.command()

@@ -46,10 +46,53 @@ def rollout_line(rollout: Document) -> str:
 
 
 def host_line(host: Document) -> str:
-    """Return a host of a rollout in one line."""
-    why = f"  ({plain(host['reason'])})" if host.get("reason") else ""
+    """Return a host of a rollout in one line; of a reason of many lines the first, see ``reason_lines``."""
+    why = f"  ({plain(_first_line(host['reason']))})" if host.get("reason") else ""
     lost = f"  {host['contact']}" if host.get("contact", "ok") != "ok" else ""
     return f"{host['name']}  {host['wave']}  {host['state']}  {short(host.get('to'))}{lost}{why}"
+
+
+def reason_lines(host: Document, *, head: bool = False) -> list[str]:
+    """Return the rest of a reason that has many lines, as that of a build that failed, indented.
+
+    With ``head`` the host and the first line come before it.
+    """
+    first, *rest = str(host.get("reason", "")).split("\n")
+    if not rest:
+        return []
+    return [*([f"{host['name']}: {plain(first)}"] if head else []), *(f"    {plain(line)}" for line in rest)]
+
+
+def _first_line(text: object) -> str:
+    first, found, _rest = str(text).partition("\n")
+    return f"{first} …" if found else first
+
+
+def progress_line(host: Document) -> str:
+    """Return how far a build or copy is in one line."""
+    return f"{host['name']}  {host['step']}  {progress_text(host)}"
+
+
+def progress_text(host: Document) -> str:
+    """Return how far a build or copy is: what there is of each, and what is built just now."""
+    build, copy = host.get("build"), host.get("copy")
+    parts = []
+    if copy:
+        parts.append(f"{size(copy['sent_bytes'])} of {size(copy['total_bytes'])} sent")
+    if build:
+        for done, expected, word in (("built", "to_build", "built"), ("copied", "to_copy", "copied")):
+            if build[expected]:
+                parts.append(f"{build[done]} of {build[expected]} {word}")
+        if build["download_bytes"]:
+            parts.append(f"{size(build['downloaded_bytes'])} of {size(build['download_bytes'])} downloaded")
+        if build["failed"]:
+            parts.append(f"{build['failed']} failed")
+        more = build["running_count"] - len(build["running"])
+        if build["running"]:
+            parts.append(
+                f"now {' '.join(plain(name) for name in build['running'])}" + (f" +{more}" if more > 0 else "")
+            )
+    return ", ".join(parts) or "begun"
 
 
 def observed_line(host: Document) -> str:
@@ -196,28 +239,39 @@ def _counts(counts: Mapping[str, int]) -> str:
 QUIET = ("committed", "current", "pending", "rolled-back", "skipped")
 """States of hosts that are of no interest while others move: the first to be left out where there is no room."""
 
-_FRAME_LINES = 8
+_FRAME_LINES = 9
 """What the table takes beside its rows, with the lines above and below it."""
 
 
-def live_view(rollout: Document, hosts: Sequence[Document], lines: int) -> RenderableType:
-    """Return the view of a rollout that is followed: at most ``lines`` high, hosts in motion or trouble first."""
+def live_view(
+    rollout: Document, hosts: Sequence[Document], lines: int, doing: Sequence[Document] = ()
+) -> RenderableType:
+    """Return the view of a rollout that is followed: at most ``lines`` high, hosts in motion or trouble first.
+
+    ``doing`` is how far builds and copies are; what the first build said last is below all of it.
+    """
     from rich.console import Group
     from rich.text import Text
 
     waves = "   ".join(f"{wave['name']} {wave['state']}: {_counts(wave['counts'])}" for wave in rollout["waves"])
     room = max(3, lines - _FRAME_LINES - len(rollout["waves"]))
+    far = {host["name"]: progress_text(host) for host in doing}
     shown: Sequence[Document] = hosts
     if len(hosts) > room:
-        shown = sorted(hosts, key=lambda host: host["state"] in QUIET)[:room]
-    parts: list[RenderableType] = [Text(rollout_line(rollout)), Text(waves, style="dim"), table(rollout, shown)]
+        shown = sorted(hosts, key=lambda host: host["state"] in QUIET and host["name"] not in far)[:room]
+    parts: list[RenderableType] = [Text(rollout_line(rollout)), Text(waves, style="dim"), table(rollout, shown, far)]
     if len(shown) < len(hosts):
         parts.append(Text(f"and {len(hosts) - len(shown)} more (fleetctl rollout {rollout['id']})", style="dim"))
+    last = next((host for host in doing if host.get("line")), None)
+    if last is not None:
+        parts.append(
+            Text(f"{last['name']}: {plain(last['line'])}"[:200], style="dim", no_wrap=True, overflow="ellipsis")
+        )
     return Group(*parts)
 
 
-def table(rollout: Document, hosts: Sequence[Document]) -> Table:
-    """Return the hosts of a rollout by wave and state."""
+def table(rollout: Document, hosts: Sequence[Document], far: Mapping[str, str] | None = None) -> Table:
+    """Return the hosts of a rollout by wave and state; ``far`` says of some how far they are."""
     from rich.table import Table
     from rich.text import Text
 
@@ -228,6 +282,7 @@ def table(rollout: Document, hosts: Sequence[Document]) -> Table:
     for host in sorted(hosts, key=lambda host: (order.get(host["wave"], 99), host["name"])):
         state = Text(host["state"], style=COLOURS.get(host["state"], ""))
         # Text, not str: rich reads a str as markup, and a reason may hold brackets.
-        cells = (host["name"], host["wave"], state, short(host.get("to")), plain(host.get("reason", ""))[:80])
+        why = plain(host.get("reason") or (far or {}).get(host["name"], ""))[:80]
+        cells = (host["name"], host["wave"], state, short(host.get("to")), why)
         shown.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
     return shown

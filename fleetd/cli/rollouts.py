@@ -13,7 +13,7 @@ from fleetd.cli import outcome
 from fleetd.cli.app import On, Options, Reason, app, client, quoted, show
 from fleetd.cli.client import DaemonLost, NoDaemon
 from fleetd.cli.follow import follow
-from fleetd.cli.render import host_line, plain, plan_lines, rollout_line, rollout_lines
+from fleetd.cli.render import host_line, plain, plan_lines, reason_lines, rollout_line, rollout_lines
 from fleetd.errors import UsageError
 
 Revision = Annotated[str | None, typer.Argument(help="A flake reference or commit; default: the configured flake.")]
@@ -161,7 +161,8 @@ def rollout(name: str) -> None:
     """Show one rollout: its waves, its hosts, and what it waits for."""
     path = f"/v1/rollouts/{quoted(name)}"
     document, found = client().get(path), list(client().pages(f"{path}/hosts", "hosts"))
-    show({**document, "hosts": found}, [*rollout_lines(document), *(host_line(host) for host in found)])
+    lines = [line for host in found for line in (host_line(host), *reason_lines(host))]
+    show({**document, "hosts": found}, [*rollout_lines(document), *lines])
 
 
 @app.command()

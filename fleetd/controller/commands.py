@@ -232,6 +232,10 @@ class Control(Protocol):
         """Return a whole rollout as text: where it stands, what everything in it waits for. Raises NotFoundError."""
         ...
 
+    async def progress(self, rollout: str) -> Document:
+        """Return how far builds and copies of a rollout are just now; volatile. Raises NotFoundError."""
+        ...
+
     async def changed(self, after: int, timeout_s: float) -> bool:
         """Wait until a record with a larger number is on disk; False when the time is up before."""
         ...

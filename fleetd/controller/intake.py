@@ -20,6 +20,7 @@ from fleetd.controller.loop import Controller
 from fleetd.controller.preview import Preview
 from fleetd.controller.resolve import Asked, check_allowed, deploy_of, selected, specify
 from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError, UsageError
+from fleetd.executor.activity import Activity
 from fleetd.executor.on_host import OnHost
 from fleetd.model.duration import format_duration
 from fleetd.model.fleet import Fleet, Host, Prebuilt, ToplevelSource
@@ -53,6 +54,7 @@ class Intake:
         store: Store,
         comparer: Comparer,
         on_host: OnHost,
+        activity: Activity,
         clock: Clock,
         contact_s: float,
         allowed: Sequence[str] = (),
@@ -63,6 +65,7 @@ class Intake:
         self._preview = Preview(builder, store, comparer)
         self._store = store
         self._on_host = on_host
+        self._activity = activity
         self._clock = clock
         self._contact_s = contact_s
         self._ticked = asyncio.Event()
@@ -321,6 +324,12 @@ class Intake:
         if rollout not in self._controller.world.rollouts:
             raise NotFoundError(f"there is no rollout {rollout!r}")
         return explain(self._controller.world, rollout, self._clock.now())
+
+    async def progress(self, rollout: str) -> Document:
+        """Return how far what is under way in a rollout is, host by host. Raises NotFoundError."""
+        if rollout not in self._controller.world.rollouts:
+            raise NotFoundError(f"there is no rollout {rollout!r}")
+        return {"hosts": self._activity.of(rollout)}
 
     async def changed(self, after: int, timeout_s: float) -> bool:
         """Wait until a record with a larger number is on disk; False when the time is up before."""

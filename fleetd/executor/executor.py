@@ -10,6 +10,7 @@ from typing import assert_never
 import structlog
 
 from fleetd.errors import FleetdError
+from fleetd.executor.activity import Activity
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import LOCK_TIMEOUT_S, Sources
 from fleetd.model.check import Check, CheckResult
@@ -65,8 +66,10 @@ class Executor:
         probe: Probe,
         fleet: Callable[[], Fleet],
         limits: Capacity,
+        activity: Activity,
     ) -> None:
         self._clock = clock
+        self._activity = activity
         self._on_host = on_host
         self._sources = sources
         self._pusher = pusher
@@ -77,8 +80,6 @@ class Executor:
         self._roots_wanted: Callable[[], WantedRoots] | None = None
         self.report: Callable[[Outcome], None] = lambda _outcome: None
         """Where outcomes go; set by the controller before anything is started."""
-        self.progress: dict[str, tuple[int, int]] = {}
-        """Bytes sent and in all, by host, of the copies that are under way."""
 
     def capacity(self) -> Capacity:
         """Return the free slots."""
@@ -215,17 +216,17 @@ class Executor:
         if host is None or to is None:
             return self._refused(intent, "unknown-host", f"{intent.host} is no longer in the fleet file")
 
-        def progress(sent: int, total: int) -> None:
-            self.progress[intent.host] = (sent, total)
-
+        left_s = max(1.0, intent.deadline - self._clock.now())
         try:
-            left_s = max(1.0, intent.deadline - self._clock.now())
-            root = push_root(intent.rollout)
-            report = await self._pusher.push(host, to, root=root, progress=progress, timeout_s=left_s)
+            with self._activity.copying(intent.rollout, intent.host) as doing:
+
+                def progress(sent: int, total: int) -> None:
+                    doing.sent, doing.total = sent, total
+
+                root = push_root(intent.rollout)
+                report = await self._pusher.push(host, to, root=root, progress=progress, timeout_s=left_s)
         except FleetdError as error:
             return self._refused(intent, str(getattr(error, "code", error.kind)), str(error))
-        finally:
-            self.progress.pop(intent.host, None)
         now = self._clock.now()
         return e.CopyDone(now, intent.rollout, intent.host, intent.fence, report.paths, report.bytes)
 

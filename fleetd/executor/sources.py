@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fleetd.errors import FleetdError
+from fleetd.executor.activity import Activity
 from fleetd.model.fleet import FileAttribute, HiveNode, Host, Installable, Prebuilt, ToplevelSource
 from fleetd.model.store_path import StorePath
 from fleetd.ports import Builder, Clock, Store
@@ -23,8 +24,9 @@ REASON_CHARACTERS = 4000
 class Sources:
     """Asks the builder and the store, and turns what they say into outcomes."""
 
-    def __init__(self, clock: Clock, builder: Builder, store: Store) -> None:
+    def __init__(self, clock: Clock, builder: Builder, store: Store, activity: Activity) -> None:
         self._clock = clock
+        self._activity = activity
         self._builder = builder
         self._store = store
 
@@ -58,7 +60,8 @@ class Sources:
                 raise FleetdError(f"{intent.host} is no longer in the fleet file")
             left_s = max(1.0, intent.deadline - self._clock.now())
             root = f"{spec.id}/{intent.host}"
-            toplevel = await self._builder.build(derivation, root, timeout_s=left_s)
+            async with self._activity.building(spec.id, intent.host, derivation) as told:
+                toplevel = await self._builder.build(derivation, root, timeout_s=left_s, told=told)
             await self._store.check_toplevel(toplevel, host)
         except FleetdError as error:
             if spec.kind is not Kind.ROLLBACK or host is None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import structlog
 
 LIMIT_BYTES = 64 * 1024
-"""For each host of a rollout; the newest are kept."""
+"""Of each text; the newest part is kept."""
 
 ROLLOUTS_LIMIT = 200
-"""Rollouts whose texts are kept: with 1,000 hosts in each and everything at its limit, 13 GB."""
+"""Rollouts whose texts are kept: with 1,000 hosts in each, a switch and a build, and all at their limit, 26 GB."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -14,8 +14,10 @@ from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.nix import commands
 from fleetd.nix.evaluation import EVALUATOR_MIB, EvalBudget, EvaluationCache
 from fleetd.nix.evaluator import Evaluator
+from fleetd.nix.internal_json import BuildWatch
 from fleetd.nix.process import Seen, nix
 from fleetd.nix.roots import make_place, root_link
+from fleetd.ports import Told, untold
 
 KEEP_ATTEMPTS = 2
 """A collector runs for minutes and then not for days: it takes a derivation in that moment once at most."""
@@ -106,13 +108,17 @@ class NixBuilder:
             raise SourceError(f"the directory of roots cannot be written: {error}") from error
         return link
 
-    async def build(self, derivation: str, root: str, *, timeout_s: float) -> StorePath:
-        """Build, or take a path as it is, and keep it alive under ``root``. Raises SourceError in Nix's words."""
+    async def build(self, derivation: str, root: str, *, timeout_s: float, told: Told = untold) -> StorePath:
+        """Build, or take a path as it is, and keep it alive under ``root``. Raises SourceError in Nix's words.
+
+        ``told`` gets the news while it runs.
+        """
         link = await self._place(root)
         verb = "does not build" if derivation.endswith(".drv") else "cannot be had"
-        printed = await self._nix(commands.build(derivation, str(link)), f"{derivation} {verb}", timeout_s)
+        argv, what = commands.build(derivation, str(link)), f"{derivation} {verb}"
+        printed = await nix(argv, what, SourceError, timeout_s=timeout_s, env=self._env, heard=BuildWatch(told))
         # It prints the root for each output; a toplevel has one.
-        lines = printed.split()
+        lines = printed.decode("utf-8", errors="replace").split()
         target = await asyncio.to_thread(_target, lines[0] if lines else str(link))
         try:
             built = parse_store_path(target)

@@ -21,6 +21,9 @@ FLAKE_FLAGS = (
     "false",
 )
 
+WATCHED = ("--keep-going", "--log-format", "internal-json")
+"""What does not build is told at once, and what does not need it is built all the same: the next try has less to do."""
+
 
 def evaluate_flake(installable: str) -> list[str]:
     """Return the command that prints the derivation of a flake installable."""
@@ -81,7 +84,7 @@ def build(derivation: str, root: str) -> list[str]:
 
     Unlike ``nix build`` it means the same in every version: ``DRV^*`` is 2.13 and later, a bare ``DRV`` before.
     """
-    return ["nix-store", "--realise", derivation, "--add-root", root, "--indirect"]
+    return ["nix-store", "--realise", derivation, "--add-root", root, "--indirect", *WATCHED]
 
 
 def keep(paths: Sequence[str], root: str) -> list[str]:

@@ -9,7 +9,7 @@ import re
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 """The metadata of a closure of 10,000 paths is about 10 MB."""
@@ -22,10 +22,27 @@ MESSAGE_CHARACTERS = 3500
 Seen = Callable[[bytes], None]
 """Takes what a child prints, piece by piece, while it runs."""
 
+
+class Listener(Protocol):
+    """Takes what a child says on stderr while it runs, and makes a message of it where it fails."""
+
+    def feed(self, piece: bytes) -> None:
+        """Take a piece; never raises."""
+        ...
+
+    def close(self) -> None:
+        """There is no more."""
+        ...
+
+    def message(self) -> str:
+        """Return what is wrong, as plain text; empty where it said nothing."""
+        ...
+
+
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor movements
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles and links
-    r"|[\x00-\x08\x0b-\x1f\x7f]"  # what else a terminal would obey
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # what else a terminal would obey
 )
 
 
@@ -53,8 +70,11 @@ async def run(
     env: Mapping[str, str] | None = None,
     output_limit_bytes: int = OUTPUT_LIMIT_BYTES,
     seen: Seen | None = None,
+    heard: Listener | None = None,
 ) -> Done:
-    """Run a program to its end, without input, its environment ours plus ``env``. ``seen`` gets what it prints at once.
+    """Run a program to its end, without input, its environment ours plus ``env``.
+
+    ``seen`` gets what it prints at once, ``heard`` what it says on stderr.
 
     Raises ChildTimeout, ChildOutputTooLong, or OSError when it cannot be started. The child leads its own process
     group: whatever ends the wait ends the whole group.
@@ -69,7 +89,7 @@ async def run(
     )
     readers = [
         asyncio.create_task(_read_all(child.stdout, output_limit_bytes, seen)),
-        asyncio.create_task(_read_tail(child.stderr)),
+        asyncio.create_task(_read_tail(child.stderr, heard)),
     ]
     try:
         async with asyncio.timeout(timeout_s) as limit:
@@ -93,19 +113,26 @@ async def nix(
     timeout_s: float,
     env: Mapping[str, str],
     seen: Seen | None = None,
+    heard: Listener | None = None,
 ) -> bytes:
     """Run a Nix command and return what it printed.
 
-    Any failure is raised as ``error(text)``, where the text is ``what``, a colon, and Nix's own message.
+    Any failure is raised as ``error(text)``, where the text is ``what``, a colon, and Nix's own message: as ``heard``
+    has it where somebody listens.
     """
     try:
-        done = await run(argv, timeout_s=timeout_s, env=env, seen=seen)
+        done = await run(argv, timeout_s=timeout_s, env=env, seen=seen, heard=heard)
     except (ChildTimeout, ChildOutputTooLong) as problem:
-        raise error(f"{what}: {problem}") from problem
+        last = heard.message() if heard is not None else ""
+        raise error(f"{what}: {problem}" + (f"; it said last:\n{last}" if last else "")) from problem
     except OSError as problem:
         raise error(f"{what}: {argv[0]} cannot be started: {problem}") from problem
+    finally:
+        if heard is not None:
+            heard.close()
     if done.status != 0:
-        raise error(f"{what}: {excerpt(done.stderr) or f'{argv[0]} ended with {done.status} and said nothing'}")
+        said = excerpt(done.stderr) if heard is None else heard.message()
+        raise error(f"{what}: {said or f'{argv[0]} ended with {done.status} and said nothing'}")
     return done.stdout
 
 
@@ -178,8 +205,10 @@ async def _read_all(stream: asyncio.StreamReader | None, limit_bytes: int, seen:
     return bytes(data)
 
 
-async def _read_tail(stream: asyncio.StreamReader | None) -> bytes:
+async def _read_tail(stream: asyncio.StreamReader | None, heard: Listener | None) -> bytes:
     tail = b""
     while stream is not None and (piece := await stream.read(64 * 1024)):
         tail = (tail + piece)[-STDERR_TAIL_BYTES:]
+        if heard is not None:
+            heard.feed(piece)
     return tail

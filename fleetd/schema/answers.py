@@ -173,6 +173,43 @@ class RolloutHosts(Answer):
     next: str | None
 
 
+class BuildProgress(Answer):
+    """How far a build is; what is to be done grows while Nix finds out what is needed."""
+
+    built: int
+    to_build: int
+    failed: int
+    copied: int
+    to_copy: int
+    downloaded_bytes: int
+    download_bytes: int
+    running_count: int
+    running: list[str]
+
+
+class CopyProgress(Answer):
+    """How far a copy to a host is."""
+
+    sent_bytes: int
+    total_bytes: int
+
+
+class ProgressHost(Answer):
+    """A host on which something is under way. ``line`` is what its build said last."""
+
+    name: str
+    step: Literal["building", "copying"]
+    build: BuildProgress | None
+    copy_: CopyProgress | None = Field(alias="copy")
+    line: str
+
+
+class Progress(Answer):
+    """What is under way in a rollout just now, by host."""
+
+    hosts: list[ProgressHost]
+
+
 class PackageDifference(Answer):
     """A package that is added, removed or changed: versions before and after, and how much larger it became."""
 

@@ -36,6 +36,7 @@ NEEDS = {
     ("GET", "/v1/rollouts/{id}"): "read",
     ("GET", "/v1/rollouts/{id}/hosts"): "read",
     ("GET", "/v1/rollouts/{id}/hosts/{name}/log"): "read",
+    ("GET", "/v1/rollouts/{id}/progress"): "read",
     ("GET", "/v1/rollouts/{id}/explain"): "read",
     ("POST", "/v1/rollouts/{id}/pause"): "deploy",
     ("POST", "/v1/rollouts/{id}/resume"): "deploy",

@@ -95,6 +95,12 @@ async def test_what_a_host_wrote_is_printed_and_steers_no_terminal(daemon: Daemo
     code, _out, err = await daemon.run("logs", "r-1", "web2")
     assert (code, "r-1 has no log of 'web2'" in err) == (1, True)
     assert (await daemon.run("logs", "r-9", "web1"))[0] == 1
+    daemon.blobs.texts["r-1", "web1.build"] = "gcc> CC\n"
+    assert (await daemon.run("logs", "r-1", "web1", "--build"))[:2] == (0, "gcc> CC\n")
+    code, _out, err = await daemon.run("logs", "r-1", "web2", "--build")
+    assert (code, "nothing was built for it" in err) == (1, True)
+    # The name under which the other kind of log is kept is no host's.
+    assert (await daemon.run("logs", "r-1", "web1.build"))[0] == 1
 
 
 def fleet_host(name: str, **changes: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from fleetd.errors import (
     UnauthorizedError,
 )
 from tests.cli.conftest import FLEETCTL, Daemon
-from tests.fakes.control import host_document, record, rollout_document
+from tests.fakes.control import doing_document, host_document, record, rollout_document
 
 PATH = f"/nix/store/{'1' * 32}-nixos-system-web1-2"
 
@@ -71,6 +71,39 @@ async def test_following_in_json_is_a_document_a_line(daemon: Daemon) -> None:
     lines = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert [line.get("id") or line["name"] for line in lines] == ["web1", "r-1"]
+
+
+@pytest.mark.asyncio
+async def test_a_pipe_is_told_how_far_builds_are_and_why_one_failed(daemon: Daemon) -> None:
+    daemon.history.add(rollout_document("r-1", "building"), host_document("web1", "pending", to=None))
+    daemon.control.doing = [doing_document("web1")]
+    process = await daemon.start("watch", "r-1")
+    assert process.stdout is not None
+    told = [await asyncio.wait_for(process.stdout.readline(), 30) for _ in range(3)]
+    far = "3 of 12 built, 5 of 20 copied, 1.0 KiB of 4.0 KiB downloaded, now linux-6.6 +1"
+    assert told[2].decode() == f"web1  building  {far}\n"
+    reason = "x.drv does not build: error: builder failed\nthe end of its log:\nlinux> no \x1b[2J space"
+    failed = host_document("web1", "failed", to=None, kind="source", reason=reason)
+    daemon.history.add(rollout_document("r-1", "failed", error={"kind": "source", "detail": ""}), failed)
+    out, _err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 7
+    assert out.decode().splitlines()[:3] == [
+        "web1  canary  failed  -  (x.drv does not build: error: builder failed …)",
+        "    the end of its log:",
+        "    linux> no \N{REPLACEMENT CHARACTER}[2J space",
+    ]
+
+
+@pytest.mark.asyncio
+async def test_in_json_progress_is_a_document_of_its_own(daemon: Daemon) -> None:
+    daemon.control.doing = [doing_document("web1", step="copying")]
+    process = await daemon.start("--json", "watch", "r-1")
+    assert process.stdout is not None
+    lines = [json.loads(await asyncio.wait_for(process.stdout.readline(), 30)) for _ in range(3)]
+    assert lines[2] == {"progress": doing_document("web1", step="copying")}
+    daemon.history.add(rollout_document("r-1", "succeeded", counts={"committed": 1}), host_document("web1"))
+    await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0
 
 
 @pytest.mark.asyncio

@@ -15,12 +15,14 @@ from fleetd.cli.render import (
     live_view,
     observed_line,
     plan_lines,
+    progress_text,
+    reason_lines,
     rollout_line,
     rollout_lines,
     short,
     size,
 )
-from tests.fakes.control import host_document, rollout_document
+from tests.fakes.control import doing_document, host_document, rollout_document
 
 PLAN = {
     "waves": [
@@ -204,3 +206,29 @@ def test_sizes_are_read_at_a_glance() -> None:
     assert [size(count) for count in (0, 1023, 1024, -2048, 5 * 1024**3, 3000 * 1024**3)] == [
         *("0 B", "1023 B", "1.0 KiB", "-2.0 KiB", "5.0 GiB", "3000.0 GiB")
     ]
+
+
+def test_how_far_a_build_or_copy_is() -> None:
+    assert progress_text(doing_document("web1", step="copying")) == "5 B of 9 B sent"
+    begun = doing_document("web1", to_build=0, to_copy=0, download_bytes=0, running_count=0, running=[])
+    assert progress_text(begun) == "begun"
+    bad = doing_document("web1", to_build=0, to_copy=0, download_bytes=0, running_count=0, running=[], failed=2)
+    assert progress_text(bad) == "2 failed"
+
+
+def test_a_reason_of_many_lines_is_one_line_and_the_rest_of_it() -> None:
+    host = host_document("web1", "failed", reason="first\nsecond\n third")
+    assert host_line(host) == "web1  canary  failed  nixos-system-web1-2  (first …)"
+    assert reason_lines(host) == ["    second", "     third"]
+    assert reason_lines(host, head=True)[0] == "web1: first"
+    assert reason_lines(host_document("web1", reason="one")) == []
+
+
+def test_the_live_view_shows_builds_and_what_one_said_last() -> None:
+    hosts = [host_document(f"h{n}", "pending", to=None) for n in range(30)]
+    doing = [doing_document("h29")]
+    console = Console(file=io.StringIO(), width=120)
+    console.print(live_view(rollout_document("r-1", "building"), hosts, 20, doing))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "h29" in text and "3 of 12 built" in text, "one that is built is of interest"
+    assert "h29: linux> CC main.o" in text

@@ -14,6 +14,7 @@ from fleetd.controller.commands import RequestKey, SubmitRollout, digest_of
 from fleetd.controller.intake import Intake
 from fleetd.controller.loop import Controller
 from fleetd.errors import ConfigError, Unreachable
+from fleetd.executor.activity import Activity
 from fleetd.journal.sqlite import SqliteJournal
 from fleetd.rollout.decision import Capacity
 from fleetd.rollout.states import HostState
@@ -79,6 +80,7 @@ async def controlling(directory: Path, allowed: Sequence[str] = ()) -> AsyncIter
         store=cast(Any, AnyStore()),
         comparer=cast(Any, None),
         on_host=cast(Any, NoContact()),
+        activity=Activity(clock),
         clock=clock,
         contact_s=60,
         allowed=allowed,

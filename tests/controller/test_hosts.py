@@ -65,7 +65,7 @@ async def test_a_broken_fleet_is_told_also_where_the_last_good_one_is_broken_too
     reader = FleetReader(FleetFile(tmp_path / "fleet.toml"), contact_s=60, keep=tmp_path / "fleet.json")
     none = cast(Any, None)
     controller = Controller(clock=none, journal=none, executor=cast(Any, IdleExecutor()))
-    parts = {"builder": none, "store": none, "comparer": none, "on_host": none, "clock": none}
+    parts = {"builder": none, "store": none, "comparer": none, "on_host": none, "activity": none, "clock": none}
     intake = Intake(controller=controller, source=reader, contact_s=60, **parts)
     with pytest.raises(ConfigError, match=r"fleet\.toml: [^\n]*\nand the last good one cannot serve: .*fleet\.json"):
         await intake.start()

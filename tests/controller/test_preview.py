@@ -12,7 +12,7 @@ from fleetd.model.goal import Goal
 from fleetd.model.policy import Policy
 from fleetd.model.store_path import StorePath
 from fleetd.nix.diff import diff
-from fleetd.ports import PathInfo
+from fleetd.ports import PathInfo, Told, untold
 from fleetd.rollout.spec import Kind, RolloutSpec
 
 FLAKE = "git+file:///infra"
@@ -44,7 +44,7 @@ class Nix:
             raise SourceError(f"{name} has no disk")
         return f"{toplevel(name, '2')}.drv"
 
-    async def build(self, derivation: str, root: str, *, timeout_s: float) -> StorePath:
+    async def build(self, derivation: str, root: str, *, timeout_s: float, told: Told = untold) -> StorePath:
         path = StorePath(derivation.removesuffix(".drv"))
         self.built_roots.append(root)
         self.present.add(path)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from random import Random
 from typing import Any
 
+from fleetd.executor.activity import Activity
 from fleetd.executor.executor import QUESTION_TIMEOUT_S, Executor, Job, Outcome
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.orders import VALID_S
@@ -54,14 +55,16 @@ def outcomes_of(start: Callable[[Executor], None], *, hangs: bool = False) -> Se
     hosts, store, builder, pusher, probe = (Hangs(),) * 5 if hangs else whole
 
     async def run() -> None:
+        activity = Activity(clock)
         executor = Executor(
             clock=clock,
             on_host=OnHost(clock, hosts, store),
-            sources=Sources(clock, builder, store),
+            sources=Sources(clock, builder, store, activity),
             pusher=pusher,
             probe=probe,
             fleet=lambda: Fleet({"h1": Host("h1", ("10.0.0.1",))}),
             limits=Capacity(),
+            activity=activity,
         )
         executor.report = found.append
         start(executor)

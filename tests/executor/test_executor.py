@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fleetd.executor.activity import Activity
 from fleetd.executor.executor import Executor, Job, Outcome
 from fleetd.model.fence import Fence
 from fleetd.model.fleet import Fleet, Host
@@ -54,6 +55,7 @@ async def outcomes(work: e.IntentEvent | Question) -> list[Outcome]:
         probe=broken,
         fleet=lambda: FLEET,
         limits=Capacity(),
+        activity=Activity(FakeClock()),
     )
     told: list[Outcome] = []
     faults: list[object] = []

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from fleetd.errors import FleetdError
+from fleetd.executor.activity import Activity
 from fleetd.executor.executor import ROOTS_AGAIN_S, Executor
 from fleetd.executor.sources import Sources
 from fleetd.rollout.decision import Capacity
@@ -47,7 +48,7 @@ class FakeStore:
 
 def executor(store: FakeStore, clock: FakeClock) -> Executor:
     nothing = cast(Any, None)
-    sources = Sources(clock, nothing, cast(Any, store))
+    sources = Sources(clock, nothing, cast(Any, store), nothing)
     return Executor(
         clock=clock,
         on_host=nothing,
@@ -56,6 +57,7 @@ def executor(store: FakeStore, clock: FakeClock) -> Executor:
         probe=nothing,
         fleet=nothing,
         limits=Capacity(),
+        activity=Activity(clock),
     )
 
 

@@ -71,6 +71,16 @@ def observed_document(name: str, **changes: object) -> dict[str, object]:
     }
 
 
+def doing_document(name: str, *, step: str = "building", **changes: object) -> dict[str, object]:
+    """Return how far a build or copy is, as the engine shows it."""
+    counts = {"built": 3, "to_build": 12, "failed": 0, "copied": 5, "to_copy": 20}
+    sizes = {"downloaded_bytes": 1024, "download_bytes": 4096}
+    build = {**counts, **sizes, "running_count": 2, "running": ["linux-6.6"], **changes}
+    if step == "copying":
+        return {"name": name, "step": step, "build": None, "copy": {"sent_bytes": 5, "total_bytes": 9}, "line": ""}
+    return {"name": name, "step": step, "build": build, "copy": None, "line": "linux> CC main.o"}
+
+
 @dataclass(slots=True)
 class FakeControl:
     """Accepts everything, or raises ``error``; keeps what it was asked."""
@@ -83,6 +93,8 @@ class FakeControl:
     seq: int = 0
     problem: str = ""
     known: tuple[str, ...] = ("web1", "web2", "db1")
+    doing: list[dict[str, object]] = field(default_factory=list)
+    """What is under way in every rollout."""
 
     async def submit(self, command: Command) -> Accepted:
         """Keep the command; the same key is the same rollout."""
@@ -156,6 +168,11 @@ class FakeControl:
         if rollout != "r-1":
             raise NotFoundError(f"there is no rollout {rollout!r}")
         return "r-1: rolling\n  waits (soak): a while\n"
+
+    async def progress(self, rollout: str) -> Document:
+        """Return what is under way."""
+        del rollout
+        return {"hosts": self.doing}
 
     async def changed(self, after: int, timeout_s: float) -> bool:
         """Wait until ``seq`` is larger."""

@@ -16,6 +16,7 @@ from fleetd.model.fleet import FileAttribute, Installable, Prebuilt
 from fleetd.model.store_path import StorePath
 from fleetd.nix.builder import NixBuilder
 from fleetd.nix.evaluator import Evaluable
+from fleetd.ports import BuildNews
 from tests.nix.private_store import PrivateStore, temporary_directory, text_file
 
 HOSTS = """
@@ -148,8 +149,43 @@ async def test_what_does_not_build_says_so_in_nix_own_words(rig: Rig) -> None:
     derivation = await rig.evaluate("web3")
     with pytest.raises(SourceError, match="exit code 7") as caught:
         await rig.builder.build(derivation, "r1/web3", timeout_s=30)
-    assert "no compiler" in str(caught.value)
+    assert str(caught.value).endswith("the end of its log:\nnixos-system-web3-1> no compiler")
+    assert "@nix" not in str(caught.value)
     assert not (rig.roots / "r1/web3").is_symlink()
+
+
+@pytest.mark.asyncio
+async def test_a_build_tells_how_far_it_is(rig: Rig) -> None:
+    rig.file.write_text(
+        """let part = name: inputs: derivation {
+          inherit name inputs; system = builtins.currentSystem; builder = "/bin/sh";
+          args = [ "-c" "echo part of $name >&2; echo $inputs > $out" ];
+        }; in part "whole" [ (part "left" []) (part "right" []) ]"""
+    )
+    derivation = await rig.builder.evaluate("web1", FileAttribute(str(rig.file), ""), timeout_s=30)
+    news: list[BuildNews] = []
+    await rig.builder.build(derivation, "r1/web1", timeout_s=30, told=news.append)
+    lines = [line for one in news for line in one.lines]
+    assert {f"{name}> part of {name}" for name in ("left", "right", "whole")} <= set(lines)
+    assert (news[-1].progress.built, news[-1].progress.to_build, news[-1].progress.failed) == (3, 3, 0)
+    assert {name for one in news for name in one.progress.running} <= {"left", "right", "whole"}
+    assert max(one.progress.running_count for one in news) >= 1
+
+
+@pytest.mark.asyncio
+async def test_what_does_not_need_what_failed_is_built_all_the_same(rig: Rig) -> None:
+    rig.file.write_text(
+        """let part = name: script: inputs: derivation {
+          inherit name inputs; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" script ];
+        }; in part "whole" "" [ (part "bad" "exit 3" []) (part "good" "echo > $out" []) (part "wrong" "exit 4" []) ]"""
+    )
+    derivation = await rig.builder.evaluate("web1", FileAttribute(str(rig.file), ""), timeout_s=30)
+    news: list[BuildNews] = []
+    with pytest.raises(SourceError) as caught:
+        await rig.builder.build(derivation, "r1/web1", timeout_s=30, told=news.append)
+    assert all(f"exit code {code}" in str(caught.value) for code in (3, 4)), "every failure is told at once"
+    assert news[-1].progress.failed >= 2
+    assert any(entry.name.endswith("-good") for entry in rig.nix.real("/nix/store").iterdir())
 
 
 def builds_of(root: Path) -> int:

@@ -22,7 +22,8 @@ def test_words() -> None:
     assert commands.lock("path:/x") == [*NIX, "flake", "metadata", "--json", *SAFE, "--", "path:/x"]
     assert commands.evaluate_file("./hive.nix", "web1") == ["nix-instantiate", "./hive.nix", "--attr", "web1"]
     assert commands.build("/nix/store/x.drv", "/r/a") == [
-        *("nix-store", "--realise", "/nix/store/x.drv", "--add-root", "/r/a", "--indirect")
+        *("nix-store", "--realise", "/nix/store/x.drv", "--add-root", "/r/a", "--indirect"),
+        *("--keep-going", "--log-format", "internal-json"),
     ]
     assert commands.keep(["/nix/store/x", "/nix/store/y"], "/r/a") == [
         *("nix-store", "--realise", "/nix/store/x", "/nix/store/y", "--add-root", "/r/a", "--indirect"),

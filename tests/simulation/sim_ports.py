@@ -15,7 +15,7 @@ from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Host, Installable, ToplevelSource
 from fleetd.model.order import Order, Verb
 from fleetd.model.store_path import StorePath
-from fleetd.ports import HostLink, PathInfo, ProbeRequest, PushReport
+from fleetd.ports import HostLink, PathInfo, ProbeRequest, PushReport, Told, untold
 from fleetd.rollout.roots import WantedRoots
 from tests.simulation.sim_machine import SimMachine
 
@@ -180,7 +180,7 @@ class SimBuilder:
         assert isinstance(source, Installable)
         return source.text.partition("#")[2]
 
-    async def build(self, derivation: str, root: str, *, timeout_s: float) -> StorePath:
+    async def build(self, derivation: str, root: str, *, timeout_s: float, told: Told = untold) -> StorePath:
         """Build."""
         await asyncio.sleep(self._rng.uniform(0.5, 5.0))
         return StorePath(derivation)

@@ -21,6 +21,7 @@ from fleetd.controller.commands import (
 )
 from fleetd.controller.loop import Controller
 from fleetd.errors import JournalError, RefusedError
+from fleetd.executor.activity import Activity
 from fleetd.executor.executor import Executor
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import Sources
@@ -190,15 +191,16 @@ class Simulation:
 
     def _executor(self) -> Executor:
         store = SimStore(self._kept)
-        on_host = OnHost(self.clock, self.hosts, store)
+        on_host, activity = OnHost(self.clock, self.hosts, store), Activity(self.clock)
         return Executor(
             clock=self.clock,
             on_host=on_host,
-            sources=Sources(self.clock, self.builder, store),
+            sources=Sources(self.clock, self.builder, store, activity),
             pusher=self.pusher,
             probe=self.probe,
             fleet=lambda: self.fleet,
             limits=Capacity(),
+            activity=activity,
         )
 
     async def _ask(self, controller: Controller) -> None:
