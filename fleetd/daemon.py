@@ -39,6 +39,7 @@ from fleetd.nix.cache import BinaryCache
 from fleetd.nix.compare import NixComparer
 from fleetd.nix.evaluation import machine_budget
 from fleetd.nix.nar import dump
+from fleetd.nix.on_target import TargetBuilder
 from fleetd.nix.signing import NixSigner
 from fleetd.nix.store import NixStore
 from fleetd.probes.rounds import Probes
@@ -101,6 +102,7 @@ class Daemon:
                 live_roots=self._live_roots,
                 publish=BinaryCache(settings.push_cache).publish if settings.push_cache else None,
             ),
+            targets=TargetBuilder(self.hosts),
             probe=self.probes,
             fleet=lambda: self.intake.current,
             limits=Capacity(evaluate=builder.evaluations_at_once),

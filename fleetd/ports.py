@@ -214,8 +214,32 @@ class Builder(Protocol):
         """Build (or take as it is) and keep it alive under the root name ``root``. Raises SourceError."""
         ...
 
+    async def output(self, derivation: str, *, timeout_s: float) -> StorePath:
+        """Return what a derivation will be built to, whether it is built or not. Raises SourceError."""
+        ...
+
     async def lock(self, flake: str, *, timeout_s: float, root: str | None = None) -> str:
         """Return the flake reference locked to what it is now; with ``root`` keep its source. Raises SourceError."""
+        ...
+
+
+class TargetBuilder(Protocol):
+    """Builds on hosts."""
+
+    async def build(
+        self,
+        host: Host,
+        derivation: StorePath,
+        toplevel: StorePath,
+        *,
+        root: str,
+        timeout_s: float,
+        told: Told = untold,
+    ) -> None:
+        """Build a derivation that the host has, and root the toplevel there under ``root``; harmless to repeat.
+
+        Raises SourceError when it does not build, PushError, HostError.
+        """
         ...
 
 

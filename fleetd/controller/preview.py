@@ -71,6 +71,8 @@ class Preview:
             raise UsageError(f"{host.name}: {current} runs there and is not in the control node's store")
         source = at_revision(spec.hosts[0].source, spec.flake, await self._locked(spec.flake))
         target = await self._evaluate(host.name, source)
+        if host.builds_itself and target.endswith(".drv"):
+            raise UsageError(f"{host.name} builds itself (build_on), so what it would get is not in the store here")
         new = await self._builder.build(target, f"diff/{host.name}", timeout_s=PLAN_TIMEOUT_S)
         await self._store.check_toplevel(new, host)
         different = difference_document(await self._comparer.compare(StorePath(current), new))

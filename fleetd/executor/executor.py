@@ -16,7 +16,8 @@ from fleetd.executor.sources import LOCK_TIMEOUT_S, Sources
 from fleetd.model.check import Check, CheckResult
 from fleetd.model.facts import HostFacts
 from fleetd.model.fleet import Fleet, Host
-from fleetd.ports import Clock, Probe, ProbeRequest, Pusher
+from fleetd.model.store_path import StorePath
+from fleetd.ports import Clock, Probe, ProbeRequest, Pusher, PushReport, TargetBuilder
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import CancelCopy, Capacity, Extend, Inspect, LockRevision, ProbeRound, Question, Reach
 from fleetd.rollout.observations import Extended, Inspected, LockEnded, Observed, Probed, Reached
@@ -63,6 +64,7 @@ class Executor:
         on_host: OnHost,
         sources: Sources,
         pusher: Pusher,
+        targets: TargetBuilder,
         probe: Probe,
         fleet: Callable[[], Fleet],
         limits: Capacity,
@@ -73,6 +75,7 @@ class Executor:
         self._on_host = on_host
         self._sources = sources
         self._pusher = pusher
+        self._targets = targets
         self._probe = probe
         self._fleet = fleet
         self._limits = limits
@@ -216,19 +219,36 @@ class Executor:
         if host is None or to is None:
             return self._refused(intent, "unknown-host", f"{intent.host} is no longer in the fleet file")
 
-        left_s = max(1.0, intent.deadline - self._clock.now())
         try:
-            with self._activity.copying(intent.rollout, intent.host) as doing:
-
-                def progress(sent: int, total: int) -> None:
-                    doing.sent, doing.total = sent, total
-
-                root = push_root(intent.rollout)
-                report = await self._pusher.push(host, to, root=root, progress=progress, timeout_s=left_s)
+            if job.task.derivation:
+                report = await self._built_there(intent, host, StorePath(job.task.derivation), to)
+            else:
+                report = await self._pushed(intent, host, to, push_root(intent.rollout))
         except FleetdError as error:
             return self._refused(intent, str(getattr(error, "code", error.kind)), str(error))
         now = self._clock.now()
         return e.CopyDone(now, intent.rollout, intent.host, intent.fence, report.paths, report.bytes)
+
+    async def _pushed(self, intent: e.CopyIntended, host: Host, path: StorePath, root: str) -> PushReport:
+        """Send a closure, in the time that is left. Raises FleetdError."""
+        left_s = max(1.0, intent.deadline - self._clock.now())
+        with self._activity.copying(intent.rollout, intent.host) as doing:
+
+            def progress(sent: int, total: int) -> None:
+                doing.sent, doing.total = sent, total
+
+            return await self._pusher.push(host, path, root=root, progress=progress, timeout_s=left_s)
+
+    async def _built_there(
+        self, intent: e.CopyIntended, host: Host, derivation: StorePath, to: StorePath
+    ) -> PushReport:
+        """Send what the host builds its system from, and have it built there. Raises FleetdError."""
+        report = await self._pushed(intent, host, derivation, derivation_root(intent.rollout))
+        left_s = max(1.0, intent.deadline - self._clock.now())
+        async with self._activity.building(intent.rollout, intent.host, f"{derivation} on {host.name}") as told:
+            root = push_root(intent.rollout)
+            await self._targets.build(host, derivation, to, root=root, timeout_s=left_s, told=told)
+        return report
 
     def _refused(self, intent: e.CopyIntended, kind: str, reason: str) -> e.CopyRefused:
         word = "lost" if kind == "outcome-unknown" else kind
@@ -326,6 +346,11 @@ def _slowest_s(checks: tuple[Check, ...]) -> float:
 def push_root(rollout: str) -> str:
     """Return the name under which hosts keep what was copied for a rollout, until a trial has roots of its own."""
     return f"{rollout}-next"
+
+
+def derivation_root(rollout: str) -> str:
+    """Return the name under which a host that builds itself keeps what it builds from: the next copy removes it."""
+    return f"{rollout}-drv-next"
 
 
 def _named(spec: RolloutSpec, names: tuple[str, ...]) -> tuple[Check, ...]:

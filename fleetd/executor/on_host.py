@@ -146,8 +146,8 @@ class OnHost:
         )
 
     async def _nar_hash(self, task: Task, kind: Kind) -> str:
-        """Return the toplevel's hash as the control node knows it; empty for a rollback to what only the host has."""
-        if task.to is None or task.direction is Direction.ROLLBACK:
+        """Return the toplevel's hash as the control node knows it; empty for what only the host has, or has built."""
+        if task.to is None or task.derivation or task.direction is Direction.ROLLBACK:
             return ""
         try:
             closure = await self._store.closure(task.to)

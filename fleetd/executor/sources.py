@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fleetd.errors import FleetdError
+from fleetd.errors import FleetdError, ToplevelError
 from fleetd.executor.activity import Activity
 from fleetd.model.fleet import FileAttribute, HiveNode, Host, Installable, Prebuilt, ToplevelSource
-from fleetd.model.store_path import StorePath
+from fleetd.model.store_path import StorePath, path_name, toplevel_belongs_to
 from fleetd.ports import Builder, Clock, Store
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import LockRevision
@@ -59,6 +59,8 @@ class Sources:
             if host is None:
                 raise FleetdError(f"{intent.host} is no longer in the fleet file")
             left_s = max(1.0, intent.deadline - self._clock.now())
+            if host.builds_itself and derivation.endswith(".drv"):
+                return await self._left_to_the_host(intent, derivation, host, left_s)
             root = f"{spec.id}/{intent.host}"
             async with self._activity.building(spec.id, intent.host, derivation) as told:
                 toplevel = await self._builder.build(derivation, root, timeout_s=left_s, told=told)
@@ -69,6 +71,16 @@ class Sources:
             # What a host ran before fleetd came is often only there; the copy finds out, and the host checks it.
             toplevel = StorePath(derivation)
         return e.Built(self._clock.now(), intent.rollout, intent.host, intent.fence, toplevel)
+
+    async def _left_to_the_host(
+        self, intent: e.BuildIntended, derivation: str, host: Host, timeout_s: float
+    ) -> e.Built:
+        """Find out what the host will build when its turn comes. Raises FleetdError."""
+        toplevel = await self._builder.output(derivation, timeout_s=timeout_s)
+        if not toplevel_belongs_to(toplevel, host.name):
+            expected = f"its name would begin with nixos-system-{host.name}-"
+            raise ToplevelError(f"{path_name(toplevel)} is no toplevel of {host.name} ({expected})")
+        return e.Built(self._clock.now(), intent.rollout, intent.host, intent.fence, toplevel, derivation)
 
     async def keep(self, wanted: Callable[[], WantedRoots]) -> None:
         """Bring the control node's roots to what is wanted. Raises FleetdError."""

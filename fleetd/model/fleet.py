@@ -82,6 +82,9 @@ class Host:
     compress: bool = False
     """Whether what is pushed there is compressed (zstd)."""
 
+    builds_itself: bool = False
+    """Whether it builds its own systems; the control node sends it derivations."""
+
     source: ToplevelSource | None = None
 
 

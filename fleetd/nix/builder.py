@@ -131,6 +131,20 @@ class NixBuilder:
             await self._nix(commands.keep([toplevel], str(link)), what, timeout_s)
         return toplevel
 
+    async def output(self, derivation: str, *, timeout_s: float) -> StorePath:
+        """Return what a derivation will be built to.
+
+        Raises SourceError, also where that depends on what comes out (content-addressed derivations).
+        """
+        what = f"the outputs of {derivation} cannot be asked for"
+        printed = (await self._nix(commands.outputs(derivation), what, timeout_s)).split()
+        try:
+            (output,) = (parse_store_path(path) for path in printed)
+        except (ValueError, ToplevelError) as error:
+            text = "a host can build itself only what has one output that is known before"
+            raise SourceError(f"{derivation}: {text}; it has {' '.join(printed)[:500] or 'none'}") from error
+        return output
+
     async def lock(self, flake: str, *, timeout_s: float, root: str | None = None) -> str:
         """Return the locked reference. Raises SourceError, also for a work tree with changes that have no commit.
 

@@ -122,4 +122,6 @@ def publish(path: str, cache: str) -> list[str]:
 
 def path_info(path: str) -> list[str]:
     """Return the command that prints the metadata of a closure; ``--offline``, or it looks for it in caches."""
-    return ["nix", *FEATURES, "path-info", "--offline", "--json", "--recursive", path]
+    # Without it a derivation means its outputs, to some versions.
+    itself = ["--derivation"] if path.endswith(".drv") else []
+    return ["nix", *FEATURES, "path-info", "--offline", "--json", "--recursive", *itself, path]

@@ -95,7 +95,9 @@ class ServePusher:
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-        if host.substitute and self._publish is not None:
+        # Derivations are in nobody's cache: to look for thousands of them there takes longer than to send them.
+        substitute = host.substitute and not toplevel.endswith(".drv")
+        if substitute and self._publish is not None:
             await self._published(self._publish, toplevel)
         if host.name in self._cut:
             await end_stale(link, self._settings.root_timeout_s)
@@ -103,9 +105,7 @@ class ServePusher:
 
         async def once() -> PushReport:
             try:
-                return await copy.run(
-                    closure, toplevel, root, progress, substitute=host.substitute, compress=host.compress
-                )
+                return await copy.run(closure, toplevel, root, progress, substitute=substitute, compress=host.compress)
             except BaseException as error:
                 # Whatever else ends a copy, its server saw the end too.
                 if not isinstance(error, PushError) or error.code == "lost":

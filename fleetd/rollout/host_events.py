@@ -44,13 +44,17 @@ class BuildIntended:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The toplevel is in the control node's store, and kept alive there."""
+    """The toplevel is in the control node's store, and kept alive there.
+
+    With ``derivation`` it is only known what it will be: the host builds it from that when its turn comes.
+    """
 
     at: float
     rollout: str
     host: str
     fence: Fence
     toplevel: StorePath
+    derivation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ def _plan_pending(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, sta
     facts = _inspected(draft, name, rollout, plan, since=draft.now - FACTS_FRESH_S)
     if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):
         return
-    _copy(draft, name, plan)
+    _copy(draft, name, plan, state)
 
 
 def _plan_held(draft: Draft, name: str, plan: HostPlan) -> None:
@@ -142,9 +142,10 @@ def _plan_held(draft: Draft, name: str, plan: HostPlan) -> None:
         draft.add(e.HostDeferred(draft.now, name, plan.name, "unsettled", reason))
 
 
-def _copy(draft: Draft, name: str, plan: HostPlan) -> None:
+def _copy(draft: Draft, name: str, plan: HostPlan, state: Pending) -> None:
     if draft.take("copy"):
-        deadline = draft.now + timing.COPY_TIMEOUT_S
+        building_s = timing.BUILD_TIMEOUT_S if state.task.derivation else 0.0
+        deadline = draft.now + timing.COPY_TIMEOUT_S + building_s
         draft.add(e.CopyIntended(draft.now, name, plan.name, draft.fence(), deadline))
 
 

@@ -63,6 +63,8 @@ class Task:
     """How many of the attempts ended because no controller was there."""
     unsent: int = 0
     """How many times the order of a trial did not leave."""
+    derivation: str = ""
+    """What the host builds ``to`` from, itself; empty where the control node has it and sends it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,11 +131,15 @@ def _prepare(
         case Pending(flight=None, derivation=str()), e.BuildIntended():
             return replace(state, flight=Flight(Effect.BUILD, event.fence, event.deadline))
         case Pending(flight=Flight(verb=Effect.BUILD, fence=fence)), e.Built() if fence == event.fence:
-            return replace(state, flight=None, task=replace(state.task, to=event.toplevel))
+            return replace(state, flight=None, task=_built(state.task, event))
         case Pending(flight=Flight(fence=fence)), e.SourceRefused() if fence == event.fence:
             return Failed(state.task, SOURCE_FAILED, event.reason, event.at)
         case _:
             raise IllegalTransition(state, event)
+
+
+def _built(task: Task, event: e.Built) -> Task:
+    return replace(task, to=event.toplevel, derivation=event.derivation)
 
 
 def _copy(state: HostState, event: e.CopyIntended | e.CopyDone | e.CopyRefused) -> HostState:

@@ -42,6 +42,7 @@ from fleetd.schema.problems import Duration, Period, SizeText, Strict, read_tabl
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _HOST_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+={0,2}( .*)?")
+_WRAPPED = re.compile(r"#deploy\.nodes\..*\.path$")
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 
 
@@ -205,8 +206,11 @@ def _host(name: str, raw: _Host, flake: str | None, base: Path | None, problems:
         problems.append(
             f"{place}.host_key: not a public key (a line of ssh-keyscan without the address: ssh-ed25519 AAAA…)"
         )
-    if raw.build_on != "controller":
-        problems.append(f"{place}.build_on: {raw.build_on!r} is not carried out by this release (write: controller)")
+    if raw.build_on == "target" and raw.installable is not None and _WRAPPED.search(raw.installable):
+        problems.append(
+            f"{place}.build_on: what deploy-rs has of a system is a wrapper around it, made where it is built "
+            "(write: controller)"
+        )
     return Host(
         name=name,
         addresses=_addresses(name, raw),
@@ -224,6 +228,7 @@ def _host(name: str, raw: _Host, flake: str | None, base: Path | None, problems:
         ignore_units=tuple(raw.ignore_units),
         substitute=raw.substitute,
         compress=raw.compress == "zstd",
+        builds_itself=raw.build_on == "target",
         source=_source(name, raw, flake, base, problems),
     )
 

@@ -22,7 +22,7 @@ from fleetd.rollout.states import Task
 from tests.rollout.worlds import spec_of, system
 from tests.simulation.sim_host import SimHost
 from tests.simulation.sim_machine import SimMachine
-from tests.simulation.sim_ports import SimBuilder, SimHosts, SimProbe, SimPusher, SimStore, Weather
+from tests.simulation.sim_ports import SimBuilder, SimHosts, SimProbe, SimPusher, SimStore, SimTargets, Weather
 from tests.simulation.virtual_time import VirtualClock, VirtualLoop
 
 SPEC = spec_of(("h1",))
@@ -50,9 +50,10 @@ def outcomes_of(start: Callable[[Executor], None], *, hangs: bool = False) -> Se
         SimStore(),
         SimBuilder(rng),
         SimPusher(machines, Weather(), rng),
+        SimTargets(machines, Weather(), rng),
         SimProbe(machines, rng),
     )
-    hosts, store, builder, pusher, probe = (Hangs(),) * 5 if hangs else whole
+    hosts, store, builder, pusher, targets, probe = (Hangs(),) * 6 if hangs else whole
 
     async def run() -> None:
         activity = Activity(clock)
@@ -61,6 +62,7 @@ def outcomes_of(start: Callable[[Executor], None], *, hangs: bool = False) -> Se
             on_host=OnHost(clock, hosts, store),
             sources=Sources(clock, builder, store, activity),
             pusher=pusher,
+            targets=targets,
             probe=probe,
             fleet=lambda: Fleet({"h1": Host("h1", ("10.0.0.1",))}),
             limits=Capacity(),

@@ -52,6 +52,7 @@ async def outcomes(work: e.IntentEvent | Question) -> list[Outcome]:
         on_host=broken,
         sources=broken,
         pusher=broken,
+        targets=broken,
         probe=broken,
         fleet=lambda: FLEET,
         limits=Capacity(),

@@ -54,6 +54,7 @@ def executor(store: FakeStore, clock: FakeClock) -> Executor:
         on_host=nothing,
         sources=sources,
         pusher=nothing,
+        targets=nothing,
         probe=nothing,
         fleet=nothing,
         limits=Capacity(),

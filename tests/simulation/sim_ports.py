@@ -165,6 +165,36 @@ class SimPusher:
         return PushReport(1, 1)
 
 
+class SimTargets:
+    """The port ``TargetBuilder``."""
+
+    def __init__(self, machines: Mapping[str, SimMachine], weather: Weather, rng: Random) -> None:
+        self._machines = machines
+        self.weather = weather
+        self._rng = rng
+
+    async def build(
+        self,
+        host: Host,
+        derivation: StorePath,
+        toplevel: StorePath,
+        *,
+        root: str,
+        timeout_s: float,
+        told: Told = untold,
+    ) -> None:
+        """Build there; a host that has no derivation cannot."""
+        machine = self._machines[host.name]
+        await asyncio.sleep(self._rng.uniform(0.5, 20.0))
+        if not machine.reachable:
+            raise Unreachable(f"{host.name}: no answer")
+        if self._rng.random() < self.weather.copy_cut:
+            raise PushError("lost", "the connection was lost")
+        if derivation not in machine.host.valid:
+            raise SourceError(f"error: {derivation} is not valid")
+        machine.host.valid.add(toplevel)
+
+
 class SimBuilder:
     """The port ``Builder``: the installable of a host names its toplevel."""
 
@@ -178,12 +208,17 @@ class SimBuilder:
         if name in self.broken:
             raise SourceError(f"error: {name} does not evaluate")
         assert isinstance(source, Installable)
-        return source.text.partition("#")[2]
+        return f"{source.text.partition('#')[2]}.drv"
 
     async def build(self, derivation: str, root: str, *, timeout_s: float, told: Told = untold) -> StorePath:
         """Build."""
         await asyncio.sleep(self._rng.uniform(0.5, 5.0))
-        return StorePath(derivation)
+        return StorePath(derivation.removesuffix(".drv"))
+
+    async def output(self, derivation: str, *, timeout_s: float) -> StorePath:
+        """Say what it will be."""
+        await asyncio.sleep(self._rng.uniform(0.1, 0.5))
+        return StorePath(derivation.removesuffix(".drv"))
 
     async def lock(self, flake: str, *, timeout_s: float, root: str | None = None) -> str:
         """Lock."""

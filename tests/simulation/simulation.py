@@ -35,7 +35,7 @@ from tests.fakes.journal import Disk, MemoryJournal
 from tests.simulation.scenario import Crash, Mishap, Request, Scenario, spec_of, system
 from tests.simulation.sim_host import SimHost
 from tests.simulation.sim_machine import SimMachine
-from tests.simulation.sim_ports import SimBuilder, SimHosts, SimProbe, SimPusher, SimStore, Weather
+from tests.simulation.sim_ports import SimBuilder, SimHosts, SimProbe, SimPusher, SimStore, SimTargets, Weather
 from tests.simulation.virtual_time import VirtualClock, VirtualLoop
 from tests.simulation.watch import ViolationError, Watch, require
 
@@ -105,10 +105,15 @@ class Simulation:
             name: SimMachine(SimHost(name, system(name, 1)), scenario.behaviours, loop, self._stepped)
             for name in scenario.hosts
         }
-        self.fleet = Fleet({name: Host(name, ("10.0.0.1",)) for name in scenario.hosts})
+        # Whether a host builds itself changes nothing of what is promised of it.
+        builders = Random(f"builders {scenario.seed}")
+        self.fleet = Fleet(
+            {name: Host(name, ("10.0.0.1",), builds_itself=builders.random() < 0.3) for name in scenario.hosts}
+        )
         self.watch = Watch(scenario, self.machines)
         self.hosts = SimHosts(self.machines, scenario.weather, Random(rng.random()))
         self.pusher = SimPusher(self.machines, scenario.weather, Random(rng.random()))
+        self.targets = SimTargets(self.machines, scenario.weather, Random(f"targets {scenario.seed}"))
         self.probe = SimProbe(self.machines, Random(rng.random()))
         self.builder = SimBuilder(Random(rng.random()), scenario.broken)
         self.disk = Disk()
@@ -197,6 +202,7 @@ class Simulation:
             on_host=on_host,
             sources=Sources(self.clock, self.builder, store, activity),
             pusher=self.pusher,
+            targets=self.targets,
             probe=self.probe,
             fleet=lambda: self.fleet,
             limits=Capacity(),
