@@ -51,6 +51,7 @@ class _Fleet(Strict):
     ref: str | None = None
     allow: list[str] = Field(default_factory=list)
     leave_out: list[Literal["keys", "profiles", "ssh-options"]] = Field(default_factory=list)
+    allowed_signers: str | None = None
 
 
 def _memory(text: str) -> str:
@@ -146,6 +147,7 @@ class Settings:
     hive: Path | None
     leave_out: frozenset[str]
     allow: tuple[str, ...]
+    allowed_signers: Path | None
     eval_memory_mib: int | None
     listen: tuple[str, ...]
     state: Path
@@ -189,6 +191,7 @@ def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
     ref = raw.fleet.ref or ""
     hive = base / ref if raw.fleet.source == "colmena" and ref.endswith(".nix") else None
     path = raw.fleet.path or (DEFAULT_FLEET if raw.fleet.source == "file" else None)
+    signers = raw.fleet.allowed_signers
     nix_key, order_key = raw.signing.nix_key, raw.signing.order_key
     return Settings(
         source=raw.fleet.source,
@@ -197,6 +200,7 @@ def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
         hive=hive,
         leave_out=frozenset(raw.fleet.leave_out),
         allow=tuple(raw.fleet.allow),
+        allowed_signers=_file(base, signers, f"{place}: fleet.allowed_signers") if signers else None,
         eval_memory_mib=_mib(raw.evaluation.memory),
         listen=tuple(raw.server.listen),
         state=base / raw.state.directory,

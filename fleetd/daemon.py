@@ -38,6 +38,7 @@ from fleetd.nix.builder import NixBuilder
 from fleetd.nix.cache import BinaryCache
 from fleetd.nix.compare import NixComparer
 from fleetd.nix.evaluation import machine_budget
+from fleetd.nix.git import GitCommits
 from fleetd.nix.nar import dump
 from fleetd.nix.on_target import TargetBuilder
 from fleetd.nix.signing import NixSigner
@@ -89,10 +90,11 @@ class Daemon:
         self.blobs = FileBlobs(settings.state / "logs")
         on_host = OnHost(self.clock, self.hosts, store, self.blobs)
         activity = Activity(self.clock, self.blobs)
+        commits = GitCommits(settings.state / "git", settings.allowed_signers)
         self.executor = Executor(
             clock=self.clock,
             on_host=on_host,
-            sources=Sources(self.clock, builder, store, activity),
+            sources=Sources(self.clock, builder, store, activity, commits),
             pusher=ServePusher(
                 self.hosts,
                 store,

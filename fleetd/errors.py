@@ -8,6 +8,8 @@
     │   ├── SelectorError       a selector names what is not there
     │   └── ToplevelError       a store path is not a toplevel of that host
     ├── RefusedError            understood, and policy says no                (exit 4, HTTP 409)
+    │   ├── NotFastForward      a commit does not contain the one deployed last
+    │   └── UntrustedCommit     nobody who may has signed a commit
     ├── NotFoundError           no such rollout, host, hook                   (exit 1, HTTP 404)
     ├── UnauthorizedError       no or wrong credentials                       (exit 1, HTTP 401)
     ├── OverloadedError         a bounded queue is full; try again            (exit 6, HTTP 503)
@@ -64,6 +66,18 @@ class RefusedError(FleetdError):
     kind = "refused"
     exit_code = 4
     http_status = 409
+
+
+class NotFastForward(RefusedError):
+    """The commit does not contain the one that was deployed last; the text names both."""
+
+    kind = "not-fast-forward"
+
+
+class UntrustedCommit(RefusedError):
+    """The commit has no signature of anybody who is allowed to sign."""
+
+    kind = "untrusted-commit"
 
 
 class NotFoundError(FleetdError):

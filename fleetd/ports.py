@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fleetd.model.build import Told, untold
 from fleetd.model.check import Check, CheckResult
 from fleetd.model.difference import SystemDiff
 from fleetd.model.facts import HostFacts, HostStatus
@@ -165,41 +166,6 @@ class Comparer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class BuildProgress:
-    """How far a build is. What is to be done grows while Nix finds out what is needed.
-
-    ``copied`` are paths that came from caches or other stores. ``running`` names the first few of the ``running_count``
-    derivations that are built just now.
-    """
-
-    built: int = 0
-    to_build: int = 0
-    failed: int = 0
-    copied: int = 0
-    to_copy: int = 0
-    downloaded_bytes: int = 0
-    download_bytes: int = 0
-    running_count: int = 0
-    running: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class BuildNews:
-    """What is new of a build: how far it is, and what it said since, as plain text without control characters."""
-
-    progress: BuildProgress
-    lines: tuple[str, ...]
-
-
-Told = Callable[[BuildNews], None]
-"""Takes news of a build while it runs."""
-
-
-def untold(_news: BuildNews) -> None:
-    """Pass over the news of a build that nobody watches."""
-
-
 class Builder(Protocol):
     """Evaluates and builds on the control node."""
 
@@ -220,6 +186,17 @@ class Builder(Protocol):
 
     async def lock(self, flake: str, *, timeout_s: float, root: str | None = None) -> str:
         """Return the flake reference locked to what it is now; with ``root`` keep its source. Raises SourceError."""
+        ...
+
+
+class Commits(Protocol):
+    """Says whether a commit of the flake may be deployed."""
+
+    async def check(self, locked: str, *, since: str, timeout_s: float) -> None:
+        """Return when it may: it contains ``since`` (empty: need not), and is signed where that is asked for.
+
+        Both are locked references. Raises RefusedError, or SourceError where nobody can say.
+        """
         ...
 
 

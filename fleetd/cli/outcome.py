@@ -22,6 +22,10 @@ NOT_DONE = ("deferred", "skipped", "failed", "reverted", "rolled-back", "pending
 """States in which a selected host did not get what was asked, whatever the phase is called."""
 
 
+REFUSALS = ("not-fast-forward", "untrusted-commit")
+"""Kinds of errors of a rollout that a policy ended before it began."""
+
+
 def is_over(rollout: Mapping[str, Any]) -> bool:
     """Whether following it on is pointless: it is final, or it waits for a person."""
     return rollout["phase"] in FINAL or bool(rollout.get("paused"))
@@ -40,6 +44,8 @@ def exit_code(rollout: Mapping[str, Any]) -> int:
         return INCOMPLETE
     if rollout["phase"] == "failed" and error.get("kind") == "source":
         return NOT_BUILT
+    if rollout["phase"] == "failed" and error.get("kind") in REFUSALS:
+        return REFUSED
     return {
         "succeeded": OK,
         "incomplete": INCOMPLETE,

@@ -227,6 +227,7 @@ def audit_line(event: Document) -> str:
     what = AUDITED.get(event["kind"]) or spec.get("kind", "")
     if _is_skipped_by_hand(event):
         what, (who, _, why) = "skip", why.removeprefix(SKIPPED_BY).partition(": ")
+    what += " --force" if spec.get("force") else ""
     what += f" {event['host']} in" if event["host"] else ""
     about = f" of {plain(spec['revision'])} to {plain(spec['on'])}" if spec else ""
     return f"{event['at']}  {plain(who)}  {what} {event['rollout']}{about}" + (f"  ({plain(why)})" if why else "")

@@ -55,12 +55,13 @@ def deploy(
     policy: Policy = "default",
     goal: Annotated[str, typer.Option(help="switch, boot, test or dry-activate.")] = "switch",
     reason: Reason = "",
+    force: Annotated[bool, typer.Option("--force", help="Also what does not contain the last commit.")] = False,
     wait: Wait = True,
     timeout: Timeout = DAY_S,
     yes: Yes = False,
 ) -> None:
     """Bring hosts to a revision, wave by wave."""
-    body = {**body_of(revision, toplevel, on, policy, reason), "goal": goal}
+    body = {**body_of(revision, toplevel, on, policy, reason), "goal": goal, **({"force": True} if force else {})}
     if not yes and sys.stdin.isatty() and sys.stdout.isatty() and not Options.as_json:
         _confirm(body)
     _start("/v1/rollouts", body, wait, timeout)

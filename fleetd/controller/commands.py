@@ -41,7 +41,7 @@ class SubmitRollout:
 
     ``key`` makes a repeat harmless. ``revision`` is a flake reference (None: the configured flake as it is now);
     ``toplevels`` are prebuilt, by host. ``on`` is a selector (empty: every host, or with ``toplevels`` just those named
-    there).
+    there). With ``force`` a branch need not contain the commit that was deployed last.
     """
 
     requested_by: str
@@ -52,6 +52,7 @@ class SubmitRollout:
     policy: str = "default"
     goal: Goal = Goal.SWITCH
     reason: str = ""
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)

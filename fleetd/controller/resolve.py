@@ -30,6 +30,7 @@ class Asked:
     requested_by: str
     reason: str
     key: RequestKey | None
+    force: bool = False
 
 
 def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float) -> RolloutSpec:
@@ -54,6 +55,7 @@ def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float) -> Rollout
         requested_by=request.requested_by,
         reason=request.reason,
         key=request.key,
+        force=request.force,
     )
     return specify(fleet, policy, sources, asked, contact_s)
 
@@ -152,6 +154,7 @@ def specify(
         contact_s=contact_s,
         key=asked.key.name if asked.key else None,
         request=asked.key.digest if asked.key else "",
+        force=asked.force,
     )
 
 

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from fleetd.ports import Blobs, BuildNews, BuildProgress, Clock, Told, build_log_of
+from fleetd.model.build import BuildNews, BuildProgress, Told
+from fleetd.ports import Blobs, Clock, build_log_of
 
 WRITE_EVERY_S = 2.0
 """How far the kept log of a build is behind what it says."""

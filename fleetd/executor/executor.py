@@ -118,7 +118,7 @@ class Executor:
         """Start asking a question."""
         match question:
             case LockRevision():
-                self._answer("evaluate", f"lock/{question.rollout}", question, self._lock(question), 2 * LOCK_TIMEOUT_S)
+                self._answer("evaluate", f"lock/{question.rollout}", question, self._lock(question), 3 * LOCK_TIMEOUT_S)
             case Inspect():
                 limit_s = QUESTION_TIMEOUT_S + _slowest_s(_named(spec, question.checks))
                 self._answer("probe", _task_name("inspect", question), question, self._inspect(question, spec), limit_s)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fleetd.errors import FleetdError, ToplevelError
+from fleetd.errors import FleetdError, RefusedError, ToplevelError
 from fleetd.executor.activity import Activity
 from fleetd.model.fleet import FileAttribute, HiveNode, Host, Installable, Prebuilt, ToplevelSource
 from fleetd.model.store_path import StorePath, path_name, toplevel_belongs_to
-from fleetd.ports import Builder, Clock, Store
+from fleetd.ports import Builder, Clock, Commits, Store
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import LockRevision
 from fleetd.rollout.roots import WantedRoots
 from fleetd.rollout.spec import Kind, RolloutSpec
+from fleetd.rollout.states import SOURCE_FAILED
 
 LOCK_TIMEOUT_S = 300.0
 """Fetching a repository over a slow line."""
@@ -24,20 +25,23 @@ REASON_CHARACTERS = 4000
 class Sources:
     """Asks the builder and the store, and turns what they say into outcomes."""
 
-    def __init__(self, clock: Clock, builder: Builder, store: Store, activity: Activity) -> None:
+    def __init__(self, clock: Clock, builder: Builder, store: Store, activity: Activity, commits: Commits) -> None:
         self._clock = clock
         self._activity = activity
         self._builder = builder
         self._store = store
+        self._commits = commits
 
     async def lock(self, question: LockRevision) -> e.RevisionLocked | e.RevisionRefused:
-        """Find out what a flake reference is now."""
+        """Find out what a flake reference is now, and whether that may be deployed."""
         try:
             locked = await self._builder.lock(
                 question.flake, timeout_s=LOCK_TIMEOUT_S, root=f"{question.rollout}/_source"
             )
+            await self._commits.check(locked, since=question.since, timeout_s=LOCK_TIMEOUT_S)
         except FleetdError as error:
-            return e.RevisionRefused(self._clock.now(), question.rollout, str(error)[-REASON_CHARACTERS:])
+            kind = error.kind if isinstance(error, RefusedError) else SOURCE_FAILED
+            return e.RevisionRefused(self._clock.now(), question.rollout, str(error)[-REASON_CHARACTERS:], kind)
         return e.RevisionLocked(self._clock.now(), question.rollout, locked)
 
     async def evaluate(self, spec: RolloutSpec, intent: e.EvaluateIntended, locked: str | None) -> e.Event:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fleetd.errors import SourceError, ToplevelError
+from fleetd.model.build import Told, untold
 from fleetd.model.fleet import Prebuilt, ToplevelSource
 from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.nix import commands
@@ -17,7 +18,6 @@ from fleetd.nix.evaluator import Evaluator
 from fleetd.nix.internal_json import BuildWatch
 from fleetd.nix.process import Seen, nix
 from fleetd.nix.roots import make_place, root_link
-from fleetd.ports import Told, untold
 
 KEEP_ATTEMPTS = 2
 """A collector runs for minutes and then not for days: it takes a derivation in that moment once at most."""

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fleetd.model.build import BuildNews, BuildProgress
 from fleetd.nix.process import excerpt, plain
-from fleetd.ports import BuildNews, BuildProgress
 
 FILE_TRANSFER, COPY_PATHS, BUILDS, BUILD, SUBSTITUTE = 101, 103, 104, 105, 108
 """Kinds of activities."""

@@ -6,11 +6,12 @@ import asyncio
 import math
 
 from fleetd.errors import OutcomeUnknown, PushError, SourceError
+from fleetd.model.build import Told, untold
 from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.nix.commands import WATCHED
 from fleetd.nix.internal_json import BuildWatch
-from fleetd.ports import ByteChannel, HostPort, Told, untold
+from fleetd.ports import ByteChannel, HostPort
 
 SCRIPT = f"""
 set -u

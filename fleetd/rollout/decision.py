@@ -31,10 +31,14 @@ SLOTS = ("evaluate", "build", "copy", "order", "probe", "reach")
 
 @dataclass(frozen=True, slots=True)
 class LockRevision:
-    """Find out what a flake reference is now."""
+    """Find out what a flake reference is now.
+
+    It must contain ``since``, the locked reference that was deployed last; empty where it need not.
+    """
 
     rollout: str
     flake: str
+    since: str = ""
 
 
 @dataclass(frozen=True, slots=True)

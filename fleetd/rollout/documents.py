@@ -87,7 +87,7 @@ def _error(rollout: Rollout) -> Document | None:
     """Say what went wrong, with a word for machines; None while nothing did."""
     header = rollout.header
     if header.source_error:
-        return {"kind": "source", "detail": header.source_error}
+        return {"kind": header.source_kind, "detail": header.source_error}
     if header.phase is e.Phase.FAILED and all(_is_unbuildable(state) for state in rollout.hosts.values()):
         return {"kind": "source", "detail": header.finish_reason}
     if header.failing is not None:

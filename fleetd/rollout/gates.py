@@ -11,6 +11,7 @@ from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.decision import CancelCopy, Draft, LockRevision
+from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import (
     Committed,
     Copying,
@@ -24,7 +25,7 @@ from fleetd.rollout.states import (
     reason_of,
 )
 from fleetd.rollout.tally import BUILD, EVALUATE, Mark
-from fleetd.rollout.world import Rollout
+from fleetd.rollout.world import Rollout, World
 
 SOAK_LOOK_S = 0.5
 """How soon a wave is looked at again that could have soaked by now, and lacks a round of one host."""
@@ -41,7 +42,7 @@ def plan_preparation(draft: Draft, name: str, rollout: Rollout) -> None:
         return
     if header.spec.flake is not None and header.locked is None:
         if draft.world.locking is None:
-            draft.ask(LockRevision(name, header.spec.flake))
+            draft.ask(LockRevision(name, header.spec.flake, deployed_before(draft.world, header.spec)))
         return
     tally = rollout.tally
     if tally.count(Mark.UNBUILT):
@@ -50,6 +51,23 @@ def plan_preparation(draft: Draft, name: str, rollout: Rollout) -> None:
         draft.add(e.RolloutFinished(draft.now, name, e.Phase.FAILED, _first_reason(rollout, Failed)))
     else:
         draft.add(e.RollingStarted(draft.now, name))
+
+
+def deployed_before(world: World, spec: RolloutSpec) -> str:
+    """Return the commit, as a locked reference, of the newest rollout of the same repository that still runs anywhere.
+
+    A branch that moved must contain it. Empty where there is none, where a person named a commit, and where one says
+    that it need not (``force``). Looks at every rollout, once for each that is locked.
+    """
+    base, _, parameters = (spec.flake or "").partition("?")
+    if spec.force or "rev=" in parameters:
+        return ""
+    for rollout in reversed(world.rollouts.values()):
+        header = rollout.header
+        same = (header.spec.flake or "").partition("?")[0] == base
+        if same and header.locked is not None and rollout.tally.count(Mark.EVIDENCE):
+            return header.locked
+    return ""
 
 
 def _prepare(draft: Draft, name: str, rollout: Rollout) -> None:

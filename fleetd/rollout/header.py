@@ -52,6 +52,8 @@ class Header:
     wave: int = 0
     locked: str | None = None
     source_error: str = ""
+    source_kind: str = ""
+    """The word for machines of ``source_error``."""
     failing: Failing | None = None
     aborted: Aborted | None = None
     paused: Paused | None = None
@@ -86,7 +88,7 @@ def evolve_header(header: Header, event: e.RolloutEvent) -> Header:
         case e.RevisionLocked() if header.locked is None:
             return replace(header, locked=event.locked)
         case e.RevisionRefused():
-            return replace(header, source_error=event.reason)
+            return replace(header, source_error=event.reason, source_kind=event.kind)
         case e.RollingStarted() if header.phase is e.Phase.EVALUATING:
             return replace(header, phase=e.Phase.ROLLING, progress_at=event.at)
         case e.WaveRefilled():

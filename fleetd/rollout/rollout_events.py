@@ -86,11 +86,12 @@ class RevisionLocked:
 
 @dataclass(frozen=True, slots=True)
 class RevisionRefused:
-    """The flake reference could not be locked."""
+    """The flake reference could not be locked, or what it is now may not be deployed; ``kind`` is for machines."""
 
     at: float
     rollout: str
     reason: str
+    kind: str = "source"
 
 
 @dataclass(frozen=True, slots=True)

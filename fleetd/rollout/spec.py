@@ -68,6 +68,8 @@ class RolloutSpec:
     contact_s: float
     key: str | None = None
     request: str = ""
+    force: bool = False
+    """Whether the revision need not contain the one that was deployed last."""
 
     def checks_of(self, host: HostPlan) -> tuple[Check, ...]:
         """Return the host's checks, in the fleet file's order."""

@@ -24,6 +24,7 @@ class RolloutBody(Strict):
     policy: Text = "default"
     goal: Literal["switch", "boot", "test", "dry-activate"] = "switch"
     reason: Text = ""
+    force: bool = False
 
 
 class DiffBody(Strict):

@@ -61,6 +61,7 @@ in
       default = [ ];
       description = "What of a colmena or deploy-rs fleet something other than fleetd sees to.";
     };
+    allowed_signers = optional types.str "File of public keys (ssh-keygen(1), ALLOWED SIGNERS) that must have signed a commit.";
   };
   evaluation.memory = mkOption {
     type = types.str;

@@ -7,12 +7,13 @@ import pytest
 from fleetd.controller.preview import Preview
 from fleetd.controller.resolve import Asked, specify
 from fleetd.errors import SourceError, ToplevelError, UsageError
+from fleetd.model.build import Told, untold
 from fleetd.model.fleet import Fleet, Host, Installable, Prebuilt, ToplevelSource
 from fleetd.model.goal import Goal
 from fleetd.model.policy import Policy
 from fleetd.model.store_path import StorePath
 from fleetd.nix.diff import diff
-from fleetd.ports import PathInfo, Told, untold
+from fleetd.ports import PathInfo
 from fleetd.rollout.spec import Kind, RolloutSpec
 
 FLAKE = "git+file:///infra"

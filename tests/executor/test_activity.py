@@ -8,7 +8,8 @@ import pytest
 
 from fleetd.executor import activity
 from fleetd.executor.activity import Activity
-from fleetd.ports import BuildNews, BuildProgress, build_log_of
+from fleetd.model.build import BuildNews, BuildProgress
+from fleetd.ports import build_log_of
 from tests.fakes.control import FakeBlobs
 
 

@@ -61,7 +61,7 @@ def executor(adapters: Adapters, report: Callable[[Outcome], None]) -> Executor:
     made = Executor(
         clock=clock,
         on_host=any_of,
-        sources=Sources(clock, any_of, any_of, activity),
+        sources=Sources(clock, any_of, any_of, activity, any_of),
         pusher=any_of,
         targets=any_of,
         probe=any_of,

@@ -22,7 +22,16 @@ from fleetd.rollout.states import Task
 from tests.rollout.worlds import spec_of, system
 from tests.simulation.sim_host import SimHost
 from tests.simulation.sim_machine import SimMachine
-from tests.simulation.sim_ports import SimBuilder, SimHosts, SimProbe, SimPusher, SimStore, SimTargets, Weather
+from tests.simulation.sim_ports import (
+    SimBuilder,
+    SimCommits,
+    SimHosts,
+    SimProbe,
+    SimPusher,
+    SimStore,
+    SimTargets,
+    Weather,
+)
 from tests.simulation.virtual_time import VirtualClock, VirtualLoop
 
 SPEC = spec_of(("h1",))
@@ -53,6 +62,7 @@ def outcomes_of(start: Callable[[Executor], None], *, hangs: bool = False) -> Se
         SimTargets(machines, Weather(), rng),
         SimProbe(machines, rng),
     )
+    commits: Any = Hangs() if hangs else SimCommits()
     hosts, store, builder, pusher, targets, probe = (Hangs(),) * 6 if hangs else whole
 
     async def run() -> None:
@@ -60,7 +70,7 @@ def outcomes_of(start: Callable[[Executor], None], *, hangs: bool = False) -> Se
         executor = Executor(
             clock=clock,
             on_host=OnHost(clock, hosts, store),
-            sources=Sources(clock, builder, store, activity),
+            sources=Sources(clock, builder, store, activity, commits),
             pusher=pusher,
             targets=targets,
             probe=probe,

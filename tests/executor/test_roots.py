@@ -48,7 +48,7 @@ class FakeStore:
 
 def executor(store: FakeStore, clock: FakeClock) -> Executor:
     nothing = cast(Any, None)
-    sources = Sources(clock, nothing, cast(Any, store), nothing)
+    sources = Sources(clock, nothing, cast(Any, store), nothing, nothing)
     return Executor(
         clock=clock,
         on_host=nothing,

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from fleetd.errors import SourceError, UsageError
+from fleetd.model.build import BuildNews
 from fleetd.model.fleet import FileAttribute, Installable, Prebuilt
 from fleetd.model.store_path import StorePath
 from fleetd.nix.builder import NixBuilder
 from fleetd.nix.evaluator import Evaluable
-from fleetd.ports import BuildNews
 from tests.nix.private_store import PrivateStore, temporary_directory, text_file
 
 HOSTS = """

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetd.model.build import BuildNews, BuildProgress
 from fleetd.nix import internal_json
 from fleetd.nix.internal_json import BuildWatch
-from fleetd.ports import BuildNews, BuildProgress
 
 RECORDED = Path(__file__).parent / "recorded"
 """stderr of Nix 2.8 and of the lab's Nix, as it came (see ``tools`` in README.md beside them)."""

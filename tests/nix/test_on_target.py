@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from fleetd.errors import PushError, SourceError
+from fleetd.model.build import BuildNews
 from fleetd.model.fleet import FileAttribute, Host
 from fleetd.model.store_path import StorePath
 from fleetd.nix.builder import NixBuilder
 from fleetd.nix.nar import dump
 from fleetd.nix.on_target import TargetBuilder
 from fleetd.nix.store import NixStore
-from fleetd.ports import BuildNews
 from fleetd.push.pusher import ServePusher
 from fleetd.push.transfer import PushSettings
 from tests.nix.private_store import PrivateStore, temporary_directory

@@ -10,12 +10,13 @@ from random import Random
 from typing import TypeVar
 
 from fleetd.errors import OrderRefused, OutcomeUnknown, PushError, SourceError, Unreachable
+from fleetd.model.build import Told, untold
 from fleetd.model.check import CheckOutcome, CheckResult
 from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Host, Installable, ToplevelSource
 from fleetd.model.order import Order, Verb
 from fleetd.model.store_path import StorePath
-from fleetd.ports import HostLink, PathInfo, ProbeRequest, PushReport, Told, untold
+from fleetd.ports import HostLink, PathInfo, ProbeRequest, PushReport
 from fleetd.rollout.roots import WantedRoots
 from tests.simulation.sim_machine import SimMachine
 
@@ -224,6 +225,13 @@ class SimBuilder:
         """Lock."""
         await asyncio.sleep(0.5)
         return f"{flake}?rev=1"
+
+
+class SimCommits:
+    """The port ``Commits``: every commit may be deployed."""
+
+    async def check(self, locked: str, *, since: str, timeout_s: float) -> None:
+        """Say yes."""
 
 
 class SimStore:

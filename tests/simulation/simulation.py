@@ -35,7 +35,16 @@ from tests.fakes.journal import Disk, MemoryJournal
 from tests.simulation.scenario import Crash, Mishap, Request, Scenario, spec_of, system
 from tests.simulation.sim_host import SimHost
 from tests.simulation.sim_machine import SimMachine
-from tests.simulation.sim_ports import SimBuilder, SimHosts, SimProbe, SimPusher, SimStore, SimTargets, Weather
+from tests.simulation.sim_ports import (
+    SimBuilder,
+    SimCommits,
+    SimHosts,
+    SimProbe,
+    SimPusher,
+    SimStore,
+    SimTargets,
+    Weather,
+)
 from tests.simulation.virtual_time import VirtualClock, VirtualLoop
 from tests.simulation.watch import ViolationError, Watch, require
 
@@ -200,7 +209,7 @@ class Simulation:
         return Executor(
             clock=self.clock,
             on_host=on_host,
-            sources=Sources(self.clock, self.builder, store, activity),
+            sources=Sources(self.clock, self.builder, store, activity, SimCommits()),
             pusher=self.pusher,
             targets=self.targets,
             probe=self.probe,
