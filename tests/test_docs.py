@@ -38,7 +38,13 @@ def blocks(page: Path, first_line: str) -> Iterator[str]:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     asyncssh.generate_private_key("ssh-ed25519").write_private_key(tmp_path / "key")
-    for name, content in (("known_hosts", ""), ("nix-key", "x"), ("order-key", "x"), ("hook-secret", "whsec_c2VjcmV0")):
+    for name, content in (
+        ("known_hosts", ""),
+        ("allowed_signers", ""),
+        ("nix-key", "x"),
+        ("order-key", "x"),
+        ("hook-secret", "whsec_c2VjcmV0"),
+    ):
         (tmp_path / name).write_text(content)
     return tmp_path
 

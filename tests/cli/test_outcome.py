@@ -24,6 +24,8 @@ FLEETCTL = str(Path(sys.executable).parent / "fleetctl")
         ("aborted", None, 5),
         ("rolling", None, 6),
         ("failed", "source", 7),
+        ("failed", "not-fast-forward", 4),
+        ("failed", "untrusted-commit", 4),
     ],
 )
 def test_each_end_has_its_code(phase: str, kind: str | None, code: int) -> None:

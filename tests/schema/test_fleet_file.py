@@ -20,6 +20,8 @@ def test_defaults_are_filled_in() -> None:
     assert (fleet.hosts["web1"].user, fleet.hosts["web2"].user) == ("deploy", "root")
     assert fleet.hosts["web1"].addresses == ("web1",)
     assert "default" in fleet.policies
+    assert not fleet.hosts["web1"].builds_itself
+    assert parse('[hosts.web1]\nbuild_on = "target"\n').hosts["web1"].builds_itself
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,10 @@ def test_defaults_are_filled_in() -> None:
         ('[hosts."a b"]\n', "hosts.a b: not a host name"),
         ('[hosts."a\\n"]\nport = "x"\n', r"hosts.'a\n'.port"),
         ('[hosts.a]\nhost_key = "SHA256:abc"\n', "hosts.a.host_key: not a public key"),
+        (
+            '[hosts.a]\nbuild_on = "target"\ninstallable = "path:/x#deploy.nodes.a.profiles.system.path"\n',
+            "hosts.a.build_on: what deploy-rs has of a system is a wrapper",
+        ),
         ('[hosts.a]\nuser = "-oProxyCommand=x"\n', "may begin with a dash"),
         ('[hosts.a]\naddress = ["x", "-oProxyCommand=x"]\n', "may begin with a dash"),
         ('[hosts.a]\ntoplevel = "/etc"\n', "hosts.a.toplevel: "),
