@@ -65,7 +65,7 @@ def reason_lines(host: Document, *, head: bool = False) -> list[str]:
 
 def _first_line(text: object) -> str:
     first, found, _rest = str(text).partition("\n")
-    return f"{first} …" if found else first
+    return f"{first.rstrip()} …" if found else first
 
 
 def progress_line(host: Document) -> str:
@@ -240,7 +240,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 QUIET = ("committed", "current", "pending", "rolled-back", "skipped")
 """States of hosts that are of no interest while others move: the first to be left out where there is no room."""
 
-_FRAME_LINES = 9
+_FRAME_LINES = 8
 """What the table takes beside its rows, with the lines above and below it."""
 
 
@@ -255,7 +255,8 @@ def live_view(
     from rich.text import Text
 
     waves = "   ".join(f"{wave['name']} {wave['state']}: {_counts(wave['counts'])}" for wave in rollout["waves"])
-    room = max(3, lines - _FRAME_LINES - len(rollout["waves"]))
+    last = next((host for host in doing if host.get("line")), None)
+    room = max(3, lines - _FRAME_LINES - len(rollout["waves"]) - (last is not None))
     far = {host["name"]: progress_text(host) for host in doing}
     shown: Sequence[Document] = hosts
     if len(hosts) > room:
@@ -263,7 +264,6 @@ def live_view(
     parts: list[RenderableType] = [Text(rollout_line(rollout)), Text(waves, style="dim"), table(rollout, shown, far)]
     if len(shown) < len(hosts):
         parts.append(Text(f"and {len(hosts) - len(shown)} more (fleetctl rollout {rollout['id']})", style="dim"))
-    last = next((host for host in doing if host.get("line")), None)
     if last is not None:
         parts.append(
             Text(f"{last['name']}: {plain(last['line'])}"[:200], style="dim", no_wrap=True, overflow="ellipsis")

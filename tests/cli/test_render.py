@@ -104,7 +104,7 @@ def test_the_live_table_is_ordered_by_wave_and_shows_text_as_it_is() -> None:
 
 def test_what_a_host_says_does_not_steer_the_terminal() -> None:
     said = host_document("web1", reason="\x1b[2Jgone\r\nnext")
-    assert host_line(said).endswith("(\N{REPLACEMENT CHARACTER}[2Jgone  next)")
+    assert host_line(said).endswith("(\N{REPLACEMENT CHARACTER}[2Jgone …)")
     failed = {**PLAN, "errors": [{"host": "web2", "message": "one\ntwo\x1b"}]}
     assert "web2: one\ntwo\N{REPLACEMENT CHARACTER}" in plan_lines(failed)
 

@@ -13,6 +13,10 @@ from fleetd.errors import NotFastForward, SourceError, UntrustedCommit
 from fleetd.nix.git import GitCommits, Pinned, pinned
 from tests.nix.private_store import temporary_directory
 
+GPG = """#!/bin/sh
+cat > /dev/null
+printf '[GNUPG:] %s\\n' NEWSIG 'GOODSIG 0123456789ABCDEF kim' 'TRUST_ULTIMATE 0 pgp'
+"""
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -124,7 +128,7 @@ async def test_what_people_have_configured_lets_nobody_in(rig: Rig, monkeypatch:
 async def test_a_signature_of_another_kind_is_none(rig: Rig) -> None:
     # A gpg that believes everything stands for a keyring that trusts whoever is in it.
     believes = rig.place / "gpg"
-    believes.write_text("#!/bin/sh\necho '[GNUPG:] GOODSIG 0 kim'\necho '[GNUPG:] TRUST_ULTIMATE 0'\n")
+    believes.write_text(GPG)
     believes.chmod(0o755)
     rig.commit("one")
     tree, parent = rig.git("rev-parse", "HEAD^{tree}"), rig.git("rev-parse", "HEAD")
