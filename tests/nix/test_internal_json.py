@@ -118,7 +118,9 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(watch.message()) <= 3600
 
 
-VALUES = st.sampled_from([None, True, -1, 2**70, 1.5, "", "text", "\x1b[2J", DRV, [], [1], [[]], {}, {"a": 1}])
+VALUES: st.SearchStrategy[object] = st.sampled_from(
+    [None, True, -1, 2**70, 1.5, "", "text", "\x1b[2J", DRV, [], [1], [[]], {}, {"a": 1}]
+)
 KINDS = st.sampled_from([*range(100, 113), -1, 2**80])
 SAID = st.fixed_dictionaries(
     {"action": st.sampled_from(["start", "stop", "result", "msg", "new"])},
