@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from fleetd.errors import PushError, SourceError
+from fleetd.errors import PushError, SourceError, ToplevelError
 from fleetd.executor.activity import Activity
 from fleetd.executor.executor import Executor, Job, Outcome
+from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import Sources
 from fleetd.model.fence import Fence
 from fleetd.model.fleet import Fleet, Host
@@ -117,3 +118,16 @@ async def test_what_is_built_already_is_sent_as_it_is() -> None:
     adapters = Adapters()
     await outcome_of(e.CopyIntended(1.0, "r-1", "web1", FENCE, 200.0), Task(TO), adapters)
     assert adapters.did == [("push", TO, "r-1-next")]
+
+
+@pytest.mark.asyncio
+async def test_a_system_that_only_the_host_has_is_ordered_without_a_hash() -> None:
+    class Store:
+        async def closure(self, toplevel: StorePath) -> tuple[object, ...]:
+            raise ToplevelError(f"{toplevel} is not in the store")
+
+    any_store: Any = Store()
+    on_host = OnHost(FakeClock(), cast(Any, None), any_store)
+    assert await on_host._nar_hash(Task(TO, derivation=DRV), Kind.DEPLOY) == ""
+    with pytest.raises(ToplevelError):
+        await on_host._nar_hash(Task(TO), Kind.DEPLOY)
