@@ -252,4 +252,18 @@ CORE = (
         '    exceeded = "" if header.promoted is not None else _exceeded(rollout)\n',
         ("tests/controller/test_verb_table.py",),
     ),
+    Mutant(
+        "a branch need not contain what was deployed last",
+        "fleetd/rollout/gates.py",
+        "        if same and header.locked is not None and rollout.tally.count(Mark.EVIDENCE):\n",
+        "        if False:\n",
+        ("tests/rollout/test_revisions.py",),
+    ),
+    Mutant(
+        "a host that builds itself is done before it has built",
+        "fleetd/executor/executor.py",
+        "            await self._targets.build(host, derivation, to, root=root, timeout_s=left_s, told=told)\n",
+        "            pass\n",
+        PROMISES,
+    ),
 )

@@ -14,7 +14,7 @@ from fleetd.nix import internal_json
 from fleetd.nix.internal_json import BuildWatch
 
 RECORDED = Path(__file__).parent / "recorded"
-"""stderr of Nix 2.8 and of the lab's Nix, as it came (see ``tools`` in README.md beside them)."""
+"""stderr of Nix 2.8 and of the lab's Nix, as it came; README.md there says of what."""
 
 DRV = f"/nix/store/{'1' * 32}-hello-2.12.drv"
 
@@ -46,6 +46,33 @@ def heard(*pieces: bytes) -> tuple[BuildWatch, list[BuildNews]]:
 
 def lines_of(news: list[BuildNews]) -> list[str]:
     return [said for one in news for said in one.lines]
+
+
+@pytest.mark.parametrize("version", ["2.8", "2.26"])
+@pytest.mark.parametrize(
+    ("kind", "at_the_end", "said"),
+    [
+        ("good", BuildProgress(built=1, to_build=1), "building nixos-system-web1-1"),
+        ("wrong", BuildProgress(built=2, to_build=2, failed=1), "left-1.0> CC left.o"),
+        ("fetched", BuildProgress(copied=3, to_copy=3), "fetching right-2.0"),
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 7, 1_000_000])
+def test_what_nix_has_said_is_understood(
+    version: str, kind: str, at_the_end: BuildProgress, said: str, piece: int
+) -> None:
+    whole = (RECORDED / f"{version}-{kind}.log").read_bytes()
+    watch, news = heard(*(whole[place : place + piece] for place in range(0, len(whole), piece)))
+    assert watch.progress() == at_the_end
+    assert said in lines_of(news)
+    assert not any("@nix" in line or "\x1b" in line for line in lines_of(news))
+    if kind == "wrong":
+        first, *_rest, last = watch.message().splitlines()
+        assert first.startswith("error: builder for '/nix/store/") and first.endswith("failed with exit code 7")
+        assert last == "bad-3.0> there is no compiler", "and no line of what was built well"
+        if piece < 100:
+            assert any(one.progress.running == ("right-2.0",) for one in news)
+            assert max(one.progress.to_build for one in news) == 4
 
 
 def test_builds_copies_and_downloads_are_counted() -> None:
