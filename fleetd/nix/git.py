@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,10 @@ SSH_SIGNATURES = (
 """A signature of another kind would be judged by a keyring that nobody has named."""
 
 LONGEST_SAID = 800
+_CREDENTIALS = re.compile(r"(https?://)[^/@\s]+@")
+
+HISTORIES = 20
+"""Repositories whose history is kept: requests may name others than the configured one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +103,7 @@ class GitCommits:
     async def _fetched(self, found: Pinned, timeout_s: float) -> Path:
         """Return a repository that has the commit and all that came before it. Raises SourceError."""
         repository = self._directory / hashlib.sha256(found.url.encode()).hexdigest()[:32]
-        if not (repository / "config").exists():
-            repository.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not await asyncio.to_thread(_begin, self._directory, repository):
             await self._made(repository, ("init", "-q", "--bare"), timeout_s)
         await self._made(repository, ("config", "remote.origin.url", found.url), timeout_s)
         await self._made(repository, ("config", "remote.origin.promisor", "true"), timeout_s)
@@ -108,6 +113,10 @@ class GitCommits:
         if done.status != 0:
             # A server may give out only what a ref names.
             await self._made(repository, (*fetch, found.ref or "HEAD"), timeout_s)
+        if not await _has(repository, found.commit, timeout_s):
+            raise SourceError(
+                f"the flake's repository does not give out {found.commit}: did its branch move meanwhile?"
+            )
         return repository
 
     async def _check_signature(self, repository: Path, commit: str, timeout_s: float) -> None:
@@ -121,18 +130,41 @@ class GitCommits:
 
     async def _check_history(self, repository: Path, before: str, commit: str, timeout_s: float) -> None:
         done = await _git(repository, ("merge-base", "--is-ancestor", before, commit), timeout_s)
-        # Anything but yes: a commit that the repository no longer has cannot be contained either.
-        if done.status != 0:
+        if done.status == 0:
+            return
+        # A commit that the repository no longer has cannot be contained either.
+        if done.status == 1 or not await _has(repository, before, timeout_s):
             raise NotFastForward(
                 f"{commit} does not contain {before}, which was deployed last: its branch was rewritten, or another "
                 "one was deployed; --force deploys it all the same"
             )
+        raise _unreadable(done, "merge-base")
 
     async def _made(self, repository: Path, words: tuple[str, ...], timeout_s: float) -> None:
         done = await _git(repository, words, timeout_s)
         if done.status != 0:
-            said = excerpt(done.stderr, LONGEST_SAID) or f"git {words[0]} ended with {done.status}"
-            raise SourceError(f"the history of the flake's repository cannot be read: {said}")
+            raise _unreadable(done, words[0])
+
+
+def _begin(directory: Path, repository: Path) -> bool:
+    """Make the place of a history, and remove the ones used least lately. Returns whether it is there already."""
+    is_there = (repository / "config").exists()
+    repository.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.utime(repository)
+    for place in sorted(directory.iterdir(), key=lambda place: place.stat().st_mtime, reverse=True)[HISTORIES:]:
+        shutil.rmtree(place, ignore_errors=True)
+    return is_there
+
+
+def _unreadable(done: Done, word: str) -> SourceError:
+    said = excerpt(done.stderr, LONGEST_SAID) or f"git {word} ended with {done.status}"
+    # What is in front of the host of a URL may be a token.
+    said = _CREDENTIALS.sub(r"\1…@", said)
+    return SourceError(f"the history of the flake's repository cannot be read: {said}")
+
+
+async def _has(repository: Path, commit: str, timeout_s: float) -> bool:
+    return (await _git(repository, ("cat-file", "-e", f"{commit}^{{commit}}"), timeout_s)).status == 0
 
 
 async def _git(

@@ -31,7 +31,10 @@ if mkdir -p "$place" 2>/dev/null && [ -w "$place" ]; then
 else
   place=${XDG_STATE_HOME:-$HOME/.local/state}/fleetd/roots
   mkdir -p "$place"
-  nix-store --realise "$2" --add-root "$place/$3" --indirect >/dev/null
+  case $2 in
+    *.drv) nix-instantiate --add-root "$place/$3" --indirect --expr "import \"$2\"" >/dev/null ;;
+    *) nix-store --realise "$2" --add-root "$place/$3" --indirect >/dev/null ;;
+  esac
 fi
 sync "$place"
 """
@@ -40,7 +43,8 @@ sync "$place"
 Says first what the store's file system is and has free, which costs no round trip of its own; with ``min-free`` Nix
 makes room while it copies, and how much there will be is unknown. Runs as the deploy user: one that is not root keeps
 its roots in its home, which needs no privilege. The trial roots both systems as root. Its words come as arguments,
-never as text: there is nothing to quote.
+never as text: there is nothing to quote. To realise a derivation would build it, so that is rooted by instantiating it
+anew, which gives the same.
 """
 
 TIDY_SCRIPT = """

@@ -11,6 +11,7 @@ import asyncssh
 import pytest
 
 from fleetd.errors import NotFastForward, SourceError, UntrustedCommit
+from fleetd.nix import git
 from fleetd.nix.git import GitCommits, Pinned, pinned
 from tests.nix.private_store import temporary_directory
 
@@ -167,6 +168,34 @@ async def test_a_history_that_cannot_be_read_is_told(rig: Rig, monkeypatch: pyte
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(SourceError, match="cannot be fetched: git"):
         await rig.plain.check(rig.locked(second), since=rig.locked(first), timeout_s=30)
+
+
+@pytest.mark.asyncio
+async def test_a_commit_that_is_not_given_out_is_told(rig: Rig) -> None:
+    first = rig.commit("one")
+    for histories in (rig.plain, rig.strict):
+        with pytest.raises(SourceError, match=f"does not give out {COMMIT}"):
+            await histories.check(rig.locked(COMMIT), since=rig.locked(first), timeout_s=30)
+
+
+@pytest.mark.asyncio
+async def test_no_token_of_a_url_is_told(rig: Rig) -> None:
+    url = "git+http://user:s3cret@127.0.0.1:9/infra"
+    with pytest.raises(SourceError, match="cannot be read") as caught:
+        await rig.plain.check(f"{url}?rev={COMMIT}", since=f"{url}?rev={'1' * 40}", timeout_s=30)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.asyncio
+async def test_histories_that_nobody_uses_any_longer_are_removed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "HISTORIES", 2)
+    first, second = rig.commit("one"), rig.commit("two")
+    for number in range(3):
+        other = rig.place / f"tree{number}"
+        other.symlink_to(rig.tree)
+        name = f"git+file://{other}?rev="
+        await rig.plain.check(f"{name}{second}", since=f"{name}{first}", timeout_s=30)
+    assert len(list(rig.histories.iterdir())) == 2
 
 
 def test_references() -> None:

@@ -117,6 +117,22 @@ async def test_a_derivation_is_sent_with_all_it_needs_and_built_there(rig: Rig) 
 
 
 @pytest.mark.asyncio
+async def test_a_user_with_roots_at_home_builds_as_well(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As one that is not root: roots cannot be made where root has them.
+    rig.roots.parent.mkdir(parents=True, exist_ok=True)
+    rig.roots.write_text("no directory")
+    home = rig.host.root / "home"
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
+    derivation, toplevel = await rig.sent("good")
+    roots = home / "fleetd/roots"
+    assert (roots / "r-1-drv-next").readlink() == Path(derivation)
+    assert not rig.host.is_valid(toplevel), "to root a derivation builds nothing"
+    rig.host.run("nix-store", "--gc")
+    await rig.build(derivation, toplevel)
+    assert (roots / ROOT).readlink() == Path(toplevel)
+
+
+@pytest.mark.asyncio
 async def test_what_does_not_build_there_says_so_in_nix_own_words(rig: Rig) -> None:
     derivation, toplevel = await rig.sent("bad")
     with pytest.raises(SourceError, match=r"does not build on web1: error: .*exit code 7") as caught:

@@ -28,7 +28,7 @@ def processes(host: LabHost, word: str) -> str:
 def test_a_host_builds_its_own_system(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (host,) = scene.hosts("web1")
     # These systems are made by a plain shell with the machine's tools, for which a sandbox has no place.
-    host.inside("sh", "-c", "echo sandbox = false >> /etc/nix/nix.conf")
+    host.inside("sh", "-c", "echo sandbox = false >> /etc/nix/nix.conf; systemctl try-restart nix-daemon.service")
     place = fleet_at(tmp_path / "infra", "colmena")
     flake = place / "flake.nix"
     flake.write_text(flake.read_text().replace("buildOnTarget = false", "buildOnTarget = true"))
@@ -36,13 +36,14 @@ def test_a_host_builds_its_own_system(scene: Scene, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("FLEETD_FLEET__SOURCE", "colmena")
     monkeypatch.setenv("FLEETD_FLEET__REF", f"path:{place}")
     monkeypatch.setenv("FLEETD_FLEET__PATH", "fleet.toml")
-    control = scene.control(["web1"])
+    # As a user that Nix does not trust: derivations need no signature.
+    control = scene.control(["web1"], keys={"web1": {"user": "deploy", "privilege": "sudo"}})
     done = control.ctl("deploy")
     assert done.returncode == 0, done.stdout + done.stderr + control.log()
     assert scene.page(host) == "greeting built-there"
     to = scene.runs(host)[0]
     assert not Path(to).exists(), "it was not built here"
-    assert host.inside("readlink", "/nix/var/nix/gcroots/fleetd/r-1-next", check=False).stdout.strip() in (to, "")
+    assert host.inside("readlink", "/home/deploy/.local/state/fleetd/roots/r-1-next").stdout.strip() == to
     assert "nixos-system-web1-built-there" in control.ctl("logs", "r-1", "web1", "--build").stdout
     # What does not build is the revision's fault, told in the words of the host's Nix; the host is as it was.
     for number, script in enumerate(("exit 7", "while :; do :; done")):
