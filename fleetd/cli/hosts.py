@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 import typer
@@ -147,6 +146,8 @@ def execute(
         return {"host": name, "status": done.returncode, "output": output}
 
     failed = 0
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(EXEC_AT_ONCE) as pool:
         for result in pool.map(run, chosen):
             failed += result["status"] != 0
