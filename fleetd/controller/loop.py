@@ -39,14 +39,24 @@ from fleetd.executor.executor import Executor, Job, Outcome
 from fleetd.ports import ForwardClock, Journal, ReadModels, Record
 from fleetd.rollout import events as e
 from fleetd.rollout.codec import CodecError, decode_event, encode_event
-from fleetd.rollout.decision import Extend, Inspect, LockRevision, LookAt, ProbeRound, Question, Reach, Witness
+from fleetd.rollout.decision import (
+    CancelCopy,
+    Extend,
+    Inspect,
+    LockRevision,
+    LookAt,
+    ProbeRound,
+    Question,
+    Reach,
+    Witness,
+)
 from fleetd.rollout.documents import host_document, record_document, rollout_document
 from fleetd.rollout.header import Header
 from fleetd.rollout.observations import Observed, note
 from fleetd.rollout.planner import plan
 from fleetd.rollout.roots import wanted_roots
 from fleetd.rollout.spec import RolloutSpec
-from fleetd.rollout.states import Pending
+from fleetd.rollout.states import Copying, Pending
 from fleetd.rollout.transitions import IllegalTransition
 from fleetd.rollout.world import World
 
@@ -217,6 +227,7 @@ class Controller:
         try:
             said_events, rollout, repeated = self._events_of(waiting.command, now)
             for event in said_events:
+                self._call_off(event)
                 self.world.apply(event)
                 events.append(event)
                 if isinstance(event, e.RolloutRequested) and event.spec.key is not None:
@@ -269,6 +280,15 @@ class Controller:
                 _refuse_final(header)
                 back = e.RollbackRequested(now, command.rollout, command.requested_by, command.reason)
                 return (back,), command.rollout, False
+
+    def _call_off(self, event: e.Event) -> None:
+        """End the copy to a host that is skipped; where the word of it is lost in a crash, it is begun again."""
+        if isinstance(event, e.HostSkipped):
+            rollout = self.world.rollouts[event.rollout]
+            state = rollout.hosts.get(event.host)
+            if isinstance(state, Copying):
+                cancel = CancelCopy(event.rollout, event.host, state.flight.fence)
+                self._executor.ask(cancel, rollout.header.spec)
 
     def _repeated(self, key: RequestKey) -> str:
         """Return the rollout of a key that was seen before. Raises UsageError when it asked for something else."""

@@ -11,6 +11,7 @@ from fleetd.errors import RefusedError, SelectorError, UsageError
 from fleetd.model.fleet import Fleet, Host, Installable, Prebuilt, ToplevelSource
 from fleetd.model.goal import Goal
 from fleetd.model.policy import Policy
+from fleetd.model.reference import INSTEAD, carries_secret
 from fleetd.model.selector import EVERY, select
 from fleetd.model.store_path import parse_store_path
 from fleetd.rollout.spec import HostGroup, HostPlan, Kind, Member, RolloutSpec, Wave
@@ -64,8 +65,11 @@ def check_allowed(revision: str | None, allowed: Sequence[str]) -> None:
     """Refuse a flake reference from outside that is none of these; commits are of the configured flake, and pass.
 
     References are compared up to their parameters (``?ref=…``), letter by letter: a pattern would let paths with ``..``
-    through. An empty list allows everything. Raises RefusedError.
+    through. An empty list allows everything; one with a secret in it is refused. Raises RefusedError, UsageError.
     """
+    if revision is not None and carries_secret(revision):
+        # Not shown: the refusal is kept in logs as well.
+        raise UsageError(f"the revision cannot be used as it is: {INSTEAD}")
     if not allowed or revision is None or COMMIT.fullmatch(revision) is not None:
         return
     if "#" in revision or revision.partition("?")[0] not in allowed:

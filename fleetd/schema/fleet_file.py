@@ -36,6 +36,7 @@ from fleetd.model.policy import (
     WaveSpec,
     broken_inequalities,
 )
+from fleetd.model.reference import INSTEAD, carries_secret
 from fleetd.model.selector import select
 from fleetd.model.store_path import parse_store_path
 from fleetd.schema.groups import GroupTable, groups_of
@@ -261,6 +262,8 @@ def _source(name: str, raw: _Host, flake: str | None, base: Path | None, problem
         return FileAttribute(_nix_file(f"{place}.file", raw.file, base, problems), raw.attr)
     if raw.hive is not None:
         return HiveNode(_nix_file(f"{place}.hive", raw.hive, base, problems), name)
+    if raw.installable is not None and carries_secret(raw.installable):
+        problems.append(f"{place}.installable: {INSTEAD}")
     if raw.installable is not None:
         return Installable(raw.installable)
     if flake is not None:

@@ -175,3 +175,10 @@ def test_groups_are_frozen_with_all_their_members_and_what_tells_how_they_are() 
     assert [check.name for check in spec.checks] == ["web answers"], "none of its own hosts has it"
     assert spec.hosts[0].checks == ()
     assert spec.brake == 2, "of the whole fleet of five, whatever is selected"
+
+
+def test_a_revision_with_a_secret_is_refused_without_being_repeated() -> None:
+    with pytest.raises(UsageError) as refused:
+        check_allowed("git+https://kim:hunter2@git.example.org/infra", ["git+https://git.example.org/infra"])
+    assert "holds a secret" in str(refused.value)
+    assert "hunter2" not in str(refused.value)

@@ -47,6 +47,7 @@ def test_defaults_are_filled_in() -> None:
         ('[hosts.a]\naddress = ["x", "-oProxyCommand=x"]\n', "may begin with a dash"),
         ('[hosts.a]\ntoplevel = "/etc"\n', "hosts.a.toplevel: "),
         ('[hosts.a]\nfile = "x.nix"\n', "file and attr go together"),
+        ('[hosts.a]\ninstallable = "git+https://kim:pw@git.example.org/infra#a"\n', "installable: it holds a secret"),
         ('[hosts.a]\nfile = "x.nix"\nattr = "a"\n', "must be absolute here"),
         ('[hosts.a]\ninstallable = "x"\ntoplevel = "/etc"\n', "installable and toplevel exclude each other"),
         ('[hosts.a]\n[[checks]]\nname = "login"\ntcp = { port = 1 }\n', "belongs to a built-in check"),
