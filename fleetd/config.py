@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from fleetd.errors import ConfigError
+from fleetd.model.reference import INSTEAD, carries_secret
 from fleetd.schema.problems import Period, Strict, read_table, seconds
 
 DEFAULT_PATH = "/etc/fleetd/config.toml"
@@ -226,7 +227,11 @@ def _mib(text: str) -> int | None:
 
 def _check_fleet(fleet: _Fleet, place: str) -> None:
     """Raise ConfigError unless it is said where the fleet is read from, and what else may be."""
+    if fleet.ref is not None and carries_secret(fleet.ref):
+        raise ConfigError(f"{place}: fleet.ref: {INSTEAD}")
     for reference in fleet.allow:
+        if carries_secret(reference):
+            raise ConfigError(f"{place}: fleet.allow: {INSTEAD}")
         if set(reference) & set("?#*"):
             raise ConfigError(
                 f"{place}: fleet.allow: {reference!r}: write it without parameters, attribute and pattern"

@@ -109,6 +109,8 @@ def test_the_file_is_found_by_option_variable_or_default(place: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        (SSH + '[fleet]\nref = "git+https://kim:pw@git.example.org/infra"\n', r"fleet\.ref: it holds a secret"),
+        (SSH + '[fleet]\nallow = ["git+https://kim:pw@git.example.org/infra"]\n', r"fleet\.allow: it holds a secret"),
         ("", r"config\.toml: ssh: Field required"),
         ("[ssh\n", r"config\.toml: .*line 1"),
         ("[ssh]\nidentity = 3\n", r"ssh\.identity: .*valid string"),

@@ -18,6 +18,8 @@ from fleetd.config import ConfigFile, load
 from fleetd.rollout.events import FINAL_PHASES
 from fleetd.schema import fleet_file
 from fleetd.schema.fleet_file import parse_fleet
+from fleetd.schema.groups import GroupTable
+from fleetd.schema.windows import WindowTable
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -69,6 +71,8 @@ def test_the_example_of_the_fleet_reads_and_has_every_key(place: Path) -> None:
         (fleet_file._Check, checks),
         (fleet_file._Policy, {**table["policies"]["default"]}),
         (fleet_file._Wave, waves),
+        (GroupTable, table["groups"][0]),
+        (WindowTable, table["policies"]["default"]["windows"][0]),
     ):
         assert missing_keys(model, written) == []
 
@@ -105,7 +109,7 @@ def _is_table(part: object) -> bool:
 def test_every_key_is_explained() -> None:
     page = text("configuration.md")
     tables = "\n".join(line for line in page.splitlines() if line.startswith("|"))
-    models = (fleet_file._Host, fleet_file._Check, fleet_file._Policy, fleet_file._Wave)
+    models = (fleet_file._Host, fleet_file._Check, fleet_file._Policy, fleet_file._Wave, GroupTable, WindowTable)
     keys = [key for model in models for key in model.model_fields]
     for section, field in ConfigFile.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

@@ -24,6 +24,8 @@ from fleetd.controller.commands import (
     Control,
     DenyWave,
     Document,
+    FreezeFleet,
+    LockHost,
     PauseRollout,
     PromoteRollout,
     RequestKey,
@@ -33,12 +35,15 @@ from fleetd.controller.commands import (
     RollBackRollout,
     SkipHost,
     SubmitRollout,
+    UnfreezeFleet,
+    UnlockHost,
     digest_of,
 )
 from fleetd.errors import NotFoundError, SelectorError, UsageError
 from fleetd.model.goal import Goal
 from fleetd.ports import Blobs, History, build_log_of
-from fleetd.schema.http import DiffBody, ReasonBody, RollbackBody, RolloutBody
+from fleetd.schema.http import DiffBody, HoldBody, ReasonBody, RollbackBody, RolloutBody
+from fleetd.schema.problems import seconds
 from fleetd.webhook.payloads import Ignore
 
 __all__ = ["Api", "HookSpec"]
@@ -224,6 +229,28 @@ class Api:
         await self._control.submit(ClearHost(name, request[CALLER], body.reason))
         return web.json_response(await self._named(name), status=202)
 
+    async def _lock(self, request: web.Request) -> web.Response:
+        name, body = request.match_info["name"], await read_model(request, HoldBody)
+        await self._control.submit(LockHost(name, request[CALLER], body.reason, body.owner, _period(body)))
+        return web.json_response(await self._named(name))
+
+    async def _unlock(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        await self._control.submit(UnlockHost(name, request[CALLER], request.query.get("reason", "")))
+        return web.json_response(await self._named(name))
+
+    async def _freeze(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._control.freeze())
+
+    async def _put_freeze(self, request: web.Request) -> web.Response:
+        body = await read_model(request, HoldBody)
+        await self._control.submit(FreezeFleet(request[CALLER], body.reason, body.owner, _period(body)))
+        return web.json_response(self._control.freeze())
+
+    async def _unfreeze(self, request: web.Request) -> web.Response:
+        await self._control.submit(UnfreezeFleet(request[CALLER], request.query.get("reason", "")))
+        return web.json_response(self._control.freeze())
+
     async def _rollback(self, request: web.Request) -> web.Response:
         body = await read_model(request, RollbackBody)
         key = _key(request, body)
@@ -249,6 +276,10 @@ def _check_query(request: web.Request, known: Mapping[str, str | None]) -> None:
         pattern = known[name]
         if pattern is not None and re.fullmatch(pattern, value) is None:
             raise UsageError(f"{name}={value!r:.80} does not match {pattern}")
+
+
+def _period(body: HoldBody) -> float | None:
+    return None if body.expires_in is None else seconds(body.expires_in)
 
 
 def _accepted(accepted: Accepted) -> web.Response:

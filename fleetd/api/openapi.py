@@ -61,7 +61,8 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["description"] = f"Needs the scope `{route.scope}`."
         operation["responses"]["401"] = operation["responses"]["403"] = _PROBLEM
     if route.body is not None:
-        operation["requestBody"] = {"required": False, "content": {"application/json": {"schema": _ref(route.body)}}}
+        needed = any(field.is_required() for field in route.body.model_fields.values())
+        operation["requestBody"] = {"required": needed, "content": {"application/json": {"schema": _ref(route.body)}}}
     return operation
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from fleetd.schema import answers
-from fleetd.schema.http import DiffBody, ReasonBody, RollbackBody, RolloutBody
+from fleetd.schema.http import DiffBody, HoldBody, ReasonBody, RollbackBody, RolloutBody
 
 SEQ_PATTERN = "^[0-9]{1,18}$"
 """A sequence number. ``str.isdigit`` would also take digits of other scripts, and numbers that no database holds."""
@@ -54,6 +54,7 @@ class Route:
 
 CURSOR = Query("cursor", "Where the last page ended: its `next`.")
 ON = Query("on", "Which hosts: names, globs, @tag, domain:x; `,` is or, `&` is and, `!` is not.")
+REASON = Query("reason", "Why; kept in the journal.")
 STATE = Query("state", "Only hosts in this state.")
 ACCEPTED = (202, 200)
 """202: it is on disk now. 200: it had been before, and nothing new was started."""
@@ -91,6 +92,23 @@ ROUTES: tuple[Route, ...] = (
         ),
         body=ReasonBody,
         statuses=(202,),
+    ),
+    Route(
+        *("PUT", "/v1/hosts/{name}/lock", "deploy", "lock", "Start nothing on it.", answers.Host),
+        body=HoldBody,
+    ),
+    Route(
+        *("DELETE", "/v1/hosts/{name}/lock", "deploy", "unlock", "Let it be started again.", answers.Host),
+        query=(REASON,),
+    ),
+    Route("GET", "/v1/freeze", "read", "freeze", "Whether the fleet is frozen.", answers.Freeze),
+    Route(
+        *("PUT", "/v1/freeze", "deploy", "put_freeze", "Let no deploy start anything.", answers.Freeze),
+        body=HoldBody,
+    ),
+    Route(
+        *("DELETE", "/v1/freeze", "deploy", "unfreeze", "Let deploys start again.", answers.Freeze),
+        query=(REASON,),
     ),
     Route(
         *("POST", "/v1/hosts/{name}/diff", "deploy", "diff", "Build, and compare.", answers.HostDifference),

@@ -61,6 +61,14 @@ class Client:
         """Ask for something. Raises NoDaemon, Refused."""
         return self._ask("POST", path, body, {"Idempotency-Key": key} if key else {})
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Let something be so. Raises NoDaemon, Refused."""
+        return self._ask("PUT", path, body, {})
+
+    def delete(self, path: str) -> Any:
+        """Let something be so no more. Raises NoDaemon, Refused."""
+        return self._ask("DELETE", path, None, {})
+
     def deliver(self, path: str, body: bytes, headers: Mapping[str, str]) -> Any:
         """Send bytes as they are, with these headers instead of a token. Raises NoDaemon, Refused."""
         return self._document(*self._exchange("POST", path, body, headers, is_delivery=True))

@@ -12,7 +12,7 @@ import typer
 
 from fleetd.cli import outcome
 from fleetd.cli.app import On, Options, Reason, app, client, quoted, show
-from fleetd.cli.render import difference_lines, event_line, host_lines, observed_line, plain, rollout_line
+from fleetd.cli.render import difference_lines, event_line, freeze_line, host_lines, observed_line, plain, rollout_line
 from fleetd.errors import UsageError
 
 EXEC_AT_ONCE = 16
@@ -26,11 +26,13 @@ def status() -> None:
     rollouts = client().get("/v1/rollouts")["rollouts"][:5]
     hosts = list(client().pages("/v1/hosts", "hosts"))
     problem = client().get("/v1/fleet").get("problem", "")
+    freeze = client().get("/v1/freeze")
     trouble = [host for host in hosts if host["contact"] != "ok" or host["drifted"] or host["blocked_by"]]
     lines = [f"the fleet is broken, nothing new starts: {plain(problem, keep=chr(10))}"] if problem else []
+    lines += [freeze_line(freeze)] if freeze["freeze"] else []
     lines += [rollout_line(rollout) for rollout in rollouts] or ["no rollouts yet"]
     lines.append(f"{len(hosts)} hosts, {len(trouble)} need a look")
-    document = {"rollouts": rollouts, "hosts": hosts, "problem": problem}
+    document = {"rollouts": rollouts, "hosts": hosts, "problem": problem, **freeze}
     show(document, lines + [observed_line(host) for host in trouble])
 
 

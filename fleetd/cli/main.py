@@ -6,12 +6,12 @@ import sys
 
 import typer
 
-from fleetd.cli import events, hooks, hosts, outcome, rollouts, setup
+from fleetd.cli import events, holds, hooks, hosts, outcome, rollouts, setup
 from fleetd.cli.app import app
 from fleetd.cli.render import plain
 from fleetd.errors import FleetdError
 
-__all__ = ["app", "events", "hooks", "hosts", "main", "rollouts", "setup"]
+__all__ = ["app", "events", "holds", "hooks", "hosts", "main", "rollouts", "setup"]
 
 
 def main() -> None:

@@ -100,7 +100,19 @@ def observed_line(host: Document) -> str:
     marks = [word for word in ("drifted", "needs_reboot") if host.get(word)]
     contact = "" if host["contact"] == "ok" else f"  {plain(host['contact'])}"
     shown_marks = f"  {' '.join(marks)}" if marks else ""
-    return f"{host['name']}  {host['state']}  {short(host['current'])}{shown_marks}{contact}"
+    locked = f"  locked {_held(host['lock'])}" if host.get("lock") else ""
+    return f"{host['name']}  {host['state']}  {short(host['current'])}{shown_marks}{locked}{contact}"
+
+
+def freeze_line(document: Document) -> str:
+    """Return whether the fleet is frozen, in one line."""
+    freeze = document["freeze"]
+    return f"the fleet is frozen {_held(freeze)}" if freeze else "the fleet is not frozen"
+
+
+def _held(hold: Document) -> str:
+    until = f", until {hold['until']}" if hold["until"] else ", until somebody ends it"
+    return f"by {plain(hold['owner'])}{until}: {plain(hold['reason'])}"
 
 
 def event_line(event: Document) -> str:
@@ -186,6 +198,8 @@ def _value(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return _held(value)
     if isinstance(value, list):
         return ", ".join(plain(item["text"] if isinstance(item, Mapping) else item) for item in value)
     return plain(value)
@@ -202,6 +216,10 @@ AUDITED = {
     "ApprovalDenied": "deny",
     "HostRetried": "retry",
     "HostCleared": "clear",
+    "HostLocked": "lock",
+    "HostUnlocked": "unlock",
+    "FreezeSet": "freeze",
+    "FreezeLifted": "unfreeze",
 }
 """Records of what somebody asked for, as the verb that was said."""
 
@@ -212,7 +230,8 @@ SKIPPED_BY = "skipped by "
 
 def is_audited(event: Document) -> bool:
     """Whether a record is of what somebody asked for."""
-    return event["kind"] in AUDITED or _is_skipped_by_hand(event)
+    ended_by_itself = event["kind"] in ("HostUnlocked", "FreezeLifted") and not event["data"].get("by")
+    return (event["kind"] in AUDITED and not ended_by_itself) or _is_skipped_by_hand(event)
 
 
 def _is_skipped_by_hand(event: Document) -> bool:
@@ -228,9 +247,12 @@ def audit_line(event: Document) -> str:
     if _is_skipped_by_hand(event):
         what, (who, _, why) = "skip", why.removeprefix(SKIPPED_BY).partition(": ")
     what += " --force" if spec.get("force") else ""
-    what += f" {event['host']} in" if event["host"] else ""
+    what += f" {event['host']}" if event["host"] else ""
+    what += (" in" if event["host"] else "") + f" {event['rollout']}" if event["rollout"] else ""
+    owner = data.get("owner") or who
     about = f" of {plain(spec['revision'])} to {plain(spec['on'])}" if spec else ""
-    return f"{event['at']}  {plain(who)}  {what} {event['rollout']}{about}" + (f"  ({plain(why)})" if why else "")
+    about += f" for {plain(owner)}" if owner != who else ""
+    return f"{event['at']}  {plain(who)}  {what}{about}" + (f"  ({plain(why)})" if why else "")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -94,6 +94,44 @@ class ClearHost:
 
 
 @dataclass(frozen=True, slots=True)
+class LockHost:
+    """Start nothing on a host until it is unlocked, or for ``for_s``. ``owner``: for whom (empty: who says it)."""
+
+    host: str
+    requested_by: str
+    reason: str = ""
+    owner: str = ""
+    for_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnlockHost:
+    """Let a host be started again."""
+
+    host: str
+    requested_by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeFleet:
+    """Let no deploy start anything until it is lifted, or for ``for_s``. ``owner``: for whom (empty: who says it)."""
+
+    requested_by: str
+    reason: str = ""
+    owner: str = ""
+    for_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnfreezeFleet:
+    """Let deploys start again."""
+
+    requested_by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PauseRollout:
     """Start nothing more for now; what is under way goes on to its end."""
 
@@ -161,12 +199,18 @@ class SkipHost:
 RolloutVerb = PauseRollout | ResumeRollout | PromoteRollout | ApproveWave | DenyWave | RetryHost | SkipHost
 """What is said to a rollout that runs; ``verbs`` has the rules."""
 
-Command = SubmitRollout | AbortRollout | RollBackRollout | RollBackHosts | ClearHost | RolloutVerb
+HoldCommand = LockHost | UnlockHost | FreezeFleet | UnfreezeFleet
+"""What holds hosts back whatever rollouts there are; ``holds`` has the rules."""
+
+Command = SubmitRollout | AbortRollout | RollBackRollout | RollBackHosts | ClearHost | HoldCommand | RolloutVerb
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A command is on disk. ``repeated``: this key had been accepted before, and nothing new was started."""
+    """A command is on disk. ``repeated``: this key had been accepted before, and nothing new was started.
+
+    ``rollout`` and ``document`` are empty for what is about no rollout.
+    """
 
     rollout: str
     document: Document
@@ -185,6 +229,8 @@ class Figures:
     seq: int
     term: int
     broken: bool
+    unwell: int = 0
+    isolated: bool = False
 
 
 class Control(Protocol):
@@ -227,6 +273,10 @@ class Control(Protocol):
 
         ``after`` is the name at which the last page ended; only the hosts of the page are asked.
         """
+        ...
+
+    def freeze(self) -> Document:
+        """Return whether the fleet is frozen: for whom, why, since when and until when."""
         ...
 
     async def explain(self, rollout: str) -> str:

@@ -34,4 +34,6 @@ def figures_of(world: World, fleet: Fleet, broken: bool) -> Figures:
         seq=world.seq,
         term=world.term,
         broken=broken,
+        unwell=len(world.fleetwide.unwell),
+        isolated=world.fleetwide.isolated is not None,
     )

@@ -11,11 +11,13 @@ from fleetd.controller.commands import (
     Command,
     Document,
     Figures,
+    LockHost,
     RequestKey,
     RollBackHosts,
     SubmitRollout,
 )
 from fleetd.controller.figures import figures_of
+from fleetd.controller.holds import hold_document
 from fleetd.controller.loop import Controller
 from fleetd.controller.preview import Preview
 from fleetd.controller.resolve import Asked, check_allowed, deploy_of, selected, specify
@@ -117,6 +119,9 @@ class Intake:
                 if isinstance(command, SubmitRollout):
                     return await self._controller.submit((await self._spec(command))[1])
                 return await self._controller.submit(await self._rollback_spec(command))
+            case LockHost() if command.host not in (await self._known_fleet()).hosts:
+                # A typo would lock nothing, and be believed.
+                raise NotFoundError(f"there is no host {command.host!r}")
             case _:
                 return await self._controller.submit(command)
 
@@ -153,7 +158,7 @@ class Intake:
             shown = ", ".join(without[:10]) + (f" and {len(without) - 10} more" if len(without) > 10 else "")
             raise RefusedError(f"nothing was started: there is no {earlier} for {shown}; select hosts without them")
         policy = fleet.policies["default"]
-        quick = replace(policy, waves=(), max_parallel=policy.rollback_max_parallel)
+        quick = replace(policy, waves=(), windows=(), max_parallel=policy.rollback_max_parallel)
         asked = Asked(
             kind=Kind.ROLLBACK,
             revision=f"what {request.to} left" if request.to else "last good",
@@ -251,12 +256,15 @@ class Intake:
         self, on: str, *, state: str | None = None, after: str | None = None, limit: int | None = None
     ) -> Sequence[Document]:
         """Return what is known of the selected hosts, asking those of the page that were not heard of just now."""
-        fleet = self.current if self.current.hosts else await self.reload()
+        fleet = await self._known_fleet()
         names = sorted(select(fleet, on or EVERY))
         names = [name for name in names if after is None or name > after]
         return await self._looked_at(
             fleet, [name for name in names if state is None or self._state(name) == state][:limit]
         )
+
+    async def _known_fleet(self) -> Fleet:
+        return self.current if self.current.hosts else await self.reload()
 
     async def _looked_at(self, fleet: Fleet, names: Sequence[str]) -> Sequence[Document]:
         """Ask hosts of a fleet, and hold on to it: read anew meanwhile, it may have lost one of them."""
@@ -307,6 +315,7 @@ class Intake:
             "drifted": drifted,
             "needs_reboot": facts.needs_reboot if facts else None,
             "observed_at": instant(at),
+            "lock": hold_document(world.fleetwide.locks.get(name)),
             "blocked_by": [waits.document() for waits in self._waits(name)],
             **record_document(record),
         }
@@ -318,6 +327,10 @@ class Intake:
         held = [rollout for rollout, of in rollouts if isinstance(of.hosts.get(name), Lost | Stranded)]
         about = dict.fromkeys([*held, *([owner] if owner is not None else [])])
         return [waits for rollout in about if (waits := host_waits(world, rollout, name, now)) is not None]
+
+    def freeze(self) -> Document:
+        """Return whether the fleet is frozen: for whom, why, since when and until when."""
+        return {"freeze": hold_document(self._controller.world.fleetwide.freeze)}
 
     async def explain(self, rollout: str) -> str:
         """Return a whole rollout as text: where it stands, what everything in it waits for. Raises NotFoundError."""

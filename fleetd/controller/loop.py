@@ -11,12 +11,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from fleetd.controller import calendar
 from fleetd.controller.commands import (
     AbortRollout,
     Accepted,
     ApproveWave,
     ClearHost,
     DenyWave,
+    FreezeFleet,
+    HoldCommand,
+    LockHost,
     PauseRollout,
     PromoteRollout,
     RequestKey,
@@ -25,21 +29,34 @@ from fleetd.controller.commands import (
     RollBackRollout,
     RolloutVerb,
     SkipHost,
+    UnfreezeFleet,
+    UnlockHost,
 )
-from fleetd.controller.verbs import said
+from fleetd.controller.holds import held, refuse_held
+from fleetd.controller.verbs import clearing, said
 from fleetd.errors import FleetdError, JournalError, NotFoundError, OverloadedError, RefusedError, UsageError
 from fleetd.executor.executor import Executor, Job, Outcome
 from fleetd.ports import ForwardClock, Journal, ReadModels, Record
 from fleetd.rollout import events as e
 from fleetd.rollout.codec import CodecError, decode_event, encode_event
-from fleetd.rollout.decision import Extend, Inspect, LockRevision, ProbeRound, Question, Reach
+from fleetd.rollout.decision import (
+    CancelCopy,
+    Extend,
+    Inspect,
+    LockRevision,
+    LookAt,
+    ProbeRound,
+    Question,
+    Reach,
+    Witness,
+)
 from fleetd.rollout.documents import host_document, record_document, rollout_document
 from fleetd.rollout.header import Header
-from fleetd.rollout.observations import Extended, Inspected, LockEnded, Probed, Reached, note
+from fleetd.rollout.observations import Observed, note
 from fleetd.rollout.planner import plan
 from fleetd.rollout.roots import wanted_roots
 from fleetd.rollout.spec import RolloutSpec
-from fleetd.rollout.states import Lost, Pending, Stranded
+from fleetd.rollout.states import Copying, Pending
 from fleetd.rollout.transitions import IllegalTransition
 from fleetd.rollout.world import World
 
@@ -55,7 +72,7 @@ BURST_S = 0.05
 LARGEST_SLEEP_S = 60.0
 """However far the next deadline is, the loop looks round once a minute."""
 
-Intake = RolloutSpec | AbortRollout | RollBackRollout | RequestKey | ClearHost | RolloutVerb
+Intake = RolloutSpec | AbortRollout | RollBackRollout | RequestKey | ClearHost | HoldCommand | RolloutVerb
 
 
 @dataclass(slots=True)
@@ -117,6 +134,7 @@ class Controller:
         self._clock.go_on_from(self.world.last_at)
         at = max(self._clock.now(), self.world.last_at)
         away_s = max(0.0, at - self.world.last_at) if self.world.last_at else 0.0
+        calendar.refresh(self.world, at)
         started = e.ControllerStarted(at, term, away_s)
         self.world.apply(started)
         await self._append([started])
@@ -162,6 +180,7 @@ class Controller:
         inbox, self._inbox = self._inbox, []
         for waiting in inbox:
             self._take(waiting, now, events, answers)
+        calendar.refresh(self.world, now)
         decision = plan(self.world, self._executor.capacity(), now)
         self.world.agenda.settle(decision.visits, now)
         for event in decision.events:
@@ -170,7 +189,7 @@ class Controller:
         if events:
             await self._append(events)
         for waiting, rollout, repeated in answers:
-            document = rollout_document(self.world, self.world.rollouts[rollout], now)
+            document = rollout_document(self.world, self.world.rollouts[rollout], now) if rollout else {}
             if not waiting.answer.done():
                 waiting.answer.set_result(Accepted(rollout, document, repeated))
         if any(isinstance(event, e.RolloutRequested | e.RolloutFinished) for event in events):
@@ -186,7 +205,7 @@ class Controller:
 
     def _admit(self, outcome: Outcome, now: float, events: list[e.Event]) -> None:
         """Outcomes are admitted, never trusted: an illegal one is kept for people and changes nothing."""
-        if isinstance(outcome, Inspected | Reached | Probed | Extended | LockEnded):
+        if isinstance(outcome, Observed):
             note(self.world, outcome)
             return
         # The journal's time never goes back, whatever order outcomes come in.
@@ -206,8 +225,9 @@ class Controller:
         self, waiting: _Waiting, now: float, events: list[e.Event], answers: list[tuple[_Waiting, str, bool]]
     ) -> None:
         try:
-            event, rollout, repeated = self._event_of(waiting.command, now)
-            if event is not None:
+            said_events, rollout, repeated = self._events_of(waiting.command, now)
+            for event in said_events:
+                self._call_off(event)
                 self.world.apply(event)
                 events.append(event)
                 if isinstance(event, e.RolloutRequested) and event.spec.key is not None:
@@ -219,19 +239,22 @@ class Controller:
                 refused = error if isinstance(error, FleetdError) else RefusedError(str(error))
                 waiting.answer.set_exception(refused)
 
-    def _event_of(self, command: Intake, now: float) -> tuple[e.Event | None, str, bool]:
+    def _events_of(self, command: Intake, now: float) -> tuple[Sequence[e.Event], str, bool]:
+        """Return what a command becomes, the rollout that it is about, and whether it was so already."""
         match command:
             case RolloutSpec():
                 if command.key is not None and command.key in self._keys:
-                    return None, self._repeated(RequestKey(command.key, command.request)), True
+                    return (), self._repeated(RequestKey(command.key, command.request)), True
+                refuse_held(self.world, command)
                 name = f"r-{len(self.world.rollouts) + 1}"
-                return e.RolloutRequested(now, name, replace(command, id=name)), name, False
+                return (e.RolloutRequested(now, name, replace(command, id=name)),), name, False
             case RequestKey():
-                return None, self._repeated(command), True
+                return (), self._repeated(command), True
+            case LockHost() | UnlockHost() | FreezeFleet() | UnfreezeFleet():
+                changes = held(self.world, command, now)
+                return changes, "", not changes
             case ClearHost():
-                rollout = self._holder(command.host)
-                cleared = e.HostCleared(now, rollout, command.host, command.requested_by, command.reason)
-                return cleared, rollout, False
+                return (cleared := clearing(self.world, command, now)), cleared[0].rollout, False
             case (
                 PauseRollout()
                 | ResumeRollout()
@@ -242,21 +265,30 @@ class Controller:
                 | SkipHost()
             ):
                 outcome = said(self.world, command, now)
-                return outcome.event, command.rollout, outcome.event is None
+                return outcome.events, command.rollout, not outcome.events
             case AbortRollout():
                 header = self._known(command.rollout)
                 if header.aborted is not None:
-                    return None, command.rollout, True
+                    return (), command.rollout, True
                 _refuse_final(header)
-                event: e.Event = e.AbortRequested(now, command.rollout, command.requested_by, command.reason)
-                return event, command.rollout, False
+                abort = e.AbortRequested(now, command.rollout, command.requested_by, command.reason)
+                return (abort,), command.rollout, False
             case RollBackRollout():
                 header = self._known(command.rollout)
                 if header.failing is not None and header.failing.whole:
-                    return None, command.rollout, True
+                    return (), command.rollout, True
                 _refuse_final(header)
-                event = e.RollbackRequested(now, command.rollout, command.requested_by, command.reason)
-                return event, command.rollout, False
+                back = e.RollbackRequested(now, command.rollout, command.requested_by, command.reason)
+                return (back,), command.rollout, False
+
+    def _call_off(self, event: e.Event) -> None:
+        """End the copy to a host that is skipped; where the word of it is lost in a crash, it is begun again."""
+        if isinstance(event, e.HostSkipped):
+            rollout = self.world.rollouts[event.rollout]
+            state = rollout.hosts.get(event.host)
+            if isinstance(state, Copying):
+                cancel = CancelCopy(event.rollout, event.host, state.flight.fence)
+                self._executor.ask(cancel, rollout.header.spec)
 
     def _repeated(self, key: RequestKey) -> str:
         """Return the rollout of a key that was seen before. Raises UsageError when it asked for something else."""
@@ -273,13 +305,6 @@ class Controller:
             raise NotFoundError(f"there is no rollout {rollout!r}")
         return found.header
 
-    def _holder(self, host: str) -> str:
-        """Return the newest rollout in which a host is lost or stranded. Raises RefusedError when there is none."""
-        for name, rollout in reversed(self.world.rollouts.items()):
-            if isinstance(rollout.hosts.get(host), Lost | Stranded):
-                return name
-        raise RefusedError(f"{host} is neither lost nor stranded: nothing waits for it")
-
     async def _append(self, events: Sequence[e.Event]) -> None:
         first = self.world.seq - len(events) + 1
         records = []
@@ -291,7 +316,7 @@ class Controller:
 
     def _models(self, events: Sequence[e.Event]) -> ReadModels:
         """Return the documents that these events change."""
-        everything = any(isinstance(event, e.ControllerStarted | e.RolloutFinished) for event in events)
+        everything = any(isinstance(event, e.ControllerStarted | e.FleetEvent | e.RolloutFinished) for event in events)
         names = dict.fromkeys(getattr(event, "rollout", "") for event in events)
         touched = {(getattr(event, "rollout", ""), getattr(event, "host", "")): None for event in events}
         if everything:
@@ -342,6 +367,12 @@ class Controller:
 
     def _ask(self, question: Question) -> None:
         match question:
+            case Witness():
+                self.world.contacts.asked(question.host, self._clock.now())
+                self._executor.witness(question.host)
+                return
+            case LookAt():
+                self.world.looking[question.host] = None
             case LockRevision():
                 self.world.locking = question.rollout
             case Inspect() | Reach() | ProbeRound():

@@ -11,9 +11,10 @@ from fleetd.errors import RefusedError, SelectorError, UsageError
 from fleetd.model.fleet import Fleet, Host, Installable, Prebuilt, ToplevelSource
 from fleetd.model.goal import Goal
 from fleetd.model.policy import Policy
+from fleetd.model.reference import INSTEAD, carries_secret
 from fleetd.model.selector import EVERY, select
 from fleetd.model.store_path import parse_store_path
-from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec, Wave
+from fleetd.rollout.spec import HostGroup, HostPlan, Kind, Member, RolloutSpec, Wave
 
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -64,8 +65,11 @@ def check_allowed(revision: str | None, allowed: Sequence[str]) -> None:
     """Refuse a flake reference from outside that is none of these; commits are of the configured flake, and pass.
 
     References are compared up to their parameters (``?ref=…``), letter by letter: a pattern would let paths with ``..``
-    through. An empty list allows everything. Raises RefusedError.
+    through. An empty list allows everything; one with a secret in it is refused. Raises RefusedError, UsageError.
     """
+    if revision is not None and carries_secret(revision):
+        # Not shown: the refusal is kept in logs as well.
+        raise UsageError(f"the revision cannot be used as it is: {INSTEAD}")
     if not allowed or revision is None or COMMIT.fullmatch(revision) is not None:
         return
     if "#" in revision or revision.partition("?")[0] not in allowed:
@@ -137,7 +141,9 @@ def specify(
         )
         for name in names
     )
+    groups = _groups_of(fleet, names, checks_on)
     used = {check for plan in plans for check in plan.checks}
+    used |= {check for group in groups for member in group.members for check in member.checks}
     return RolloutSpec(
         id="",
         kind=asked.kind,
@@ -155,7 +161,20 @@ def specify(
         key=asked.key.name if asked.key else None,
         request=asked.key.digest if asked.key else "",
         force=asked.force,
+        groups=groups,
+        brake=fleet.brake.rounded_down(len(fleet.hosts)),
     )
+
+
+def _groups_of(fleet: Fleet, names: Sequence[str], checks_on: Mapping[str, set[str]]) -> tuple[HostGroup, ...]:
+    """Return the groups that hosts of a rollout belong to, with all of their members."""
+    found = []
+    for group in fleet.groups:
+        inside = select(fleet, group.on)
+        if not set(inside).isdisjoint(names):
+            members = tuple(Member(n, tuple(c.name for c in fleet.checks if n in checks_on[c.name])) for n in inside)
+            found.append(HostGroup(group.name, members, group.max_unavailable))
+    return tuple(found)
 
 
 def lay_out(fleet: Fleet, policy: Policy, names: Sequence[str]) -> tuple[Wave, ...]:

@@ -10,6 +10,7 @@ from typing import assert_never
 
 from fleetd.controller.commands import (
     ApproveWave,
+    ClearHost,
     DenyWave,
     PauseRollout,
     PromoteRollout,
@@ -22,14 +23,18 @@ from fleetd.errors import NotFoundError, RefusedError
 from fleetd.rollout import events as e
 from fleetd.rollout.states import (
     SOURCE_FAILED,
+    Committed,
     Copied,
     Copying,
+    Current,
     Deferred,
     Failed,
     HostState,
+    Lost,
     Pending,
     Reverted,
     Skipped,
+    Stranded,
     is_final,
     shown,
 )
@@ -39,12 +44,12 @@ from fleetd.rollout.world import Rollout, World
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a verb becomes: an event, or nothing because it is so already."""
+    """What a verb becomes: events, or none because it is so already."""
 
-    event: e.Event | None
+    events: tuple[e.Event, ...]
 
 
-REPEATED = Said(None)
+REPEATED = Said(())
 
 
 def said(world: World, verb: RolloutVerb, now: float) -> Said:
@@ -80,12 +85,12 @@ def _pause_or_resume(rollout: Rollout, verb: PauseRollout | ResumeRollout, now: 
             if header.paused is not None:
                 return REPEATED
             _refuse_ending(rollout)
-            return Said(e.PauseRequested(now, verb.rollout, verb.requested_by, verb.reason))
+            return Said((e.PauseRequested(now, verb.rollout, verb.requested_by, verb.reason),))
         case ResumeRollout():
             if header.paused is None:
                 return REPEATED
             failed = tuple(sorted(rollout.tally.hosts[Mark.FAILED], key=rollout.tally.position.__getitem__))
-            return Said(e.ResumeRequested(now, verb.rollout, verb.requested_by, verb.reason, failed))
+            return Said((e.ResumeRequested(now, verb.rollout, verb.requested_by, verb.reason, failed),))
 
 
 def _promote(rollout: Rollout, verb: PromoteRollout, now: float) -> Said:
@@ -95,7 +100,7 @@ def _promote(rollout: Rollout, verb: PromoteRollout, now: float) -> Said:
         raise RefusedError(f"{verb.rollout} is {header.phase.value}: there is no soak to end")
     if header.promoted == header.wave:
         return REPEATED
-    return Said(e.PromoteRequested(now, verb.rollout, header.wave, verb.requested_by, verb.reason))
+    return Said((e.PromoteRequested(now, verb.rollout, header.wave, verb.requested_by, verb.reason),))
 
 
 def _approve_or_deny(rollout: Rollout, verb: ApproveWave | DenyWave, now: float) -> Said:
@@ -108,7 +113,7 @@ def _approve_or_deny(rollout: Rollout, verb: ApproveWave | DenyWave, now: float)
             return REPEATED
         raise RefusedError(f"{verb.rollout} is {header.phase.value}: no wave waits for approval")
     kind = e.ApprovalGiven if isinstance(verb, ApproveWave) else e.ApprovalDenied
-    return Said(kind(now, verb.rollout, header.wave, verb.requested_by, verb.reason))
+    return Said((kind(now, verb.rollout, header.wave, verb.requested_by, verb.reason),))
 
 
 def _retry(rollout: Rollout, verb: RetryHost, now: float) -> Said:
@@ -120,7 +125,7 @@ def _retry(rollout: Rollout, verb: RetryHost, now: float) -> Said:
         case Failed(kind=kind) if kind == SOURCE_FAILED or state.task.to is None:
             raise RefusedError(f"{verb.host} has nothing to try: its system was not built. Begin a new rollout")
         case Reverted() | Failed() | Deferred() | Skipped() if state.task.to is not None:
-            return Said(e.HostRetried(now, verb.rollout, verb.host, verb.requested_by, verb.reason))
+            return Said((e.HostRetried(now, verb.rollout, verb.host, verb.requested_by, verb.reason),))
         case _:
             raise RefusedError(f"{verb.host} is {shown(state)}: there is nothing to try again{_first_clear(state)}")
 
@@ -133,7 +138,7 @@ def _skip(rollout: Rollout, verb: SkipHost, now: float) -> Said:
     if not isinstance(state, Pending | Copying | Copied):
         raise RefusedError(f"{verb.host} is {shown(state)}: only a host on which nothing was done can be skipped")
     reason = f"skipped by {verb.requested_by}: {verb.reason}".rstrip(": ")
-    return Said(e.HostSkipped(now, verb.rollout, verb.host, reason))
+    return Said((e.HostSkipped(now, verb.rollout, verb.host, reason),))
 
 
 def _state(rollout: Rollout, host: str) -> HostState:
@@ -151,3 +156,19 @@ def _refuse_ending(rollout: Rollout) -> None:
 def _first_clear(state: HostState) -> str:
     unknown = shown(state) in ("failed", "stranded")
     return ". A person must look at it first: fleetctl clear" if unknown else ""
+
+
+def clearing(world: World, command: ClearHost, now: float) -> tuple[e.HostCleared, ...]:
+    """Return what ends all waiting for a host: wherever it is lost or stranded, and its being known as unwell.
+
+    Raises RefusedError when nothing waits for it.
+    """
+    host = command.host
+    rollouts = [(name, rollout.hosts.get(host)) for name, rollout in reversed(world.rollouts.items())]
+    found = [name for name, state in rollouts if isinstance(state, Lost | Stranded)]
+    if not found and host in world.fleetwide.unwell:
+        unwell = (name for name, state in rollouts if isinstance(state, Committed | Current) and state.unhealthy)
+        found = [next(unwell)]
+    if not found:
+        raise RefusedError(f"{host} is neither lost nor stranded nor unwell: nothing waits for it")
+    return tuple(e.HostCleared(now, name, host, command.requested_by, command.reason) for name in found)

@@ -13,20 +13,30 @@ from fleetd.errors import FleetdError
 from fleetd.executor.activity import Activity
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import LOCK_TIMEOUT_S, Sources
-from fleetd.model.check import Check, CheckResult
+from fleetd.model.check import Check, CheckOutcome, CheckResult
 from fleetd.model.facts import HostFacts
 from fleetd.model.fleet import Fleet, Host
 from fleetd.model.store_path import StorePath
 from fleetd.ports import Clock, Probe, ProbeRequest, Pusher, PushReport, TargetBuilder
 from fleetd.rollout import events as e
-from fleetd.rollout.decision import CancelCopy, Capacity, Extend, Inspect, LockRevision, ProbeRound, Question, Reach
-from fleetd.rollout.observations import Extended, Inspected, LockEnded, Observed, Probed, Reached
+from fleetd.rollout.decision import (
+    CancelCopy,
+    Capacity,
+    Extend,
+    Inspect,
+    LockRevision,
+    LookAt,
+    ProbeRound,
+    Question,
+    Reach,
+)
+from fleetd.rollout.observations import Extended, Inspected, LockEnded, Looked, Observed, Probed, Reached, Witnessed
 from fleetd.rollout.roots import WantedRoots
 from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import Task
 
 Outcome = e.Event | Observed
-Answerable = LockRevision | Inspect | Reach | ProbeRound | Extend
+Answerable = LockRevision | Inspect | Reach | LookAt | ProbeRound | Extend
 """The questions that wait for an answer."""
 
 CLOSE_TIMEOUT_S = 10.0
@@ -124,6 +134,9 @@ class Executor:
                 self._answer("probe", _task_name("inspect", question), question, self._inspect(question, spec), limit_s)
             case Reach():
                 self._answer("reach", _task_name("reach", question), question, self._reach(question))
+            case LookAt():
+                limit_s = QUESTION_TIMEOUT_S + _slowest_s(_named(spec, question.checks))
+                self._answer("probe", f"look/{question.host}", question, self._look(question, spec), limit_s)
             case ProbeRound():
                 limit_s = QUESTION_TIMEOUT_S + _slowest_s(_named(spec, question.checks))
                 self._answer("probe", _task_name("probe", question), question, self._round(question, spec), limit_s)
@@ -134,6 +147,18 @@ class Executor:
                 running = self._tasks.get(f"copy/{question.host}/{question.fence}")
                 if running is not None:
                     running[1].cancel()
+
+    def witness(self, name: str) -> None:
+        """Start asking a host whether it answers, because another one fell silent."""
+        self._run("reach", f"witness/{name}", self._witness(name))
+
+    async def _witness(self, name: str) -> None:
+        try:
+            why = await self._contact(name)
+        except Exception as fault:
+            _tell(f"asking {name} broke", fault)
+            why = f"a fault in fleetd itself: {fault}"
+        self.report(Witnessed(self._clock.now(), name, why))
 
     def keep_roots(self, wanted: Callable[[], WantedRoots]) -> None:
         """Bring the control node's roots to what is wanted; asked again meanwhile, it is done once more."""
@@ -275,15 +300,29 @@ class Executor:
         self.report(Inspected(now, question.rollout, question.host, question.step, facts, results, why))
 
     async def _reach(self, question: Reach) -> None:
-        host, why = self._host(question.host), ""
-        if host is None:
-            why = f"{question.host} is no longer in the fleet file"
-        else:
-            try:
-                await self._on_host.facts(host, timeout_s=INSPECT_TIMEOUT_S)
-            except FleetdError as error:
-                why = str(error)
+        why = await self._contact(question.host)
         self.report(Reached(self._clock.now(), question.rollout, question.host, question.step, why))
+
+    async def _look(self, question: LookAt, spec: RolloutSpec) -> None:
+        why = await self._contact(question.host)
+        host, answered = self._host(question.host), not why
+        if host is not None and answered and question.checks:
+            request = ProbeRequest(_named(spec, question.checks), (), None, None)
+            results = await self._probe.round(host, request)
+            bad = [f"{result.check}: {result.text}" for result in results if result.outcome is not CheckOutcome.PASS]
+            why = "; ".join(bad)
+        self.report(Looked(self._clock.now(), question.host, answered, why))
+
+    async def _contact(self, name: str) -> str:
+        """Ask a host for its facts; returns why it did not answer, empty when it did."""
+        host = self._host(name)
+        if host is None:
+            return f"{name} is no longer in the fleet file"
+        try:
+            await self._on_host.facts(host, timeout_s=INSPECT_TIMEOUT_S)
+        except FleetdError as error:
+            return str(error)
+        return ""
 
     async def _round(self, question: ProbeRound, spec: RolloutSpec) -> None:
         host = self._host(question.host)
@@ -319,6 +358,9 @@ def broken_answer(question: Answerable, fault: Exception, now: float) -> tuple[O
             return e.RevisionRefused(now, question.rollout, text), LockEnded(question.rollout)
         case Inspect():
             return (Inspected(now, question.rollout, question.host, question.step, None, (), text),)
+        case LookAt():
+            # Nothing was learnt of the host, and what is not known starts nobody.
+            return (Looked(now, question.host, False, text),)
         case Reach():
             return (Reached(now, question.rollout, question.host, question.step, text),)
         case ProbeRound():

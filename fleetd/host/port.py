@@ -16,6 +16,7 @@ from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Host
 from fleetd.model.order import Order
 from fleetd.ports import ByteChannel, Clock
+from fleetd.rollout.timing import BUILD_TIMEOUT_S, COPY_TIMEOUT_S
 
 HELPER = Path(__file__).parent / "helper" / "fleetd-host"
 
@@ -30,8 +31,9 @@ FREE_FAILURES = 2
 """Failures after which the backoff begins: a host that reboots must be found again at once."""
 
 
-RETIRED_LONGEST_S = 3600.0
-"""How long a replaced connection may still carry what it carried: the longest copy that has a deadline."""
+RETIRED_LONGEST_S = COPY_TIMEOUT_S + BUILD_TIMEOUT_S + 600.0
+"""How long a replaced connection may still carry what it carried: the longest copy with the build that may go with it
+has its own deadline, which must come first."""
 
 
 PINNED_HELPER = "/etc/fleetd-host/run"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleetd.model.check import Check
-from fleetd.model.policy import Policy
+from fleetd.model.policy import Policy, Size
 from fleetd.model.store_path import StorePath
 
 
@@ -89,11 +89,23 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Hosts that need each other: never more than ``max_unavailable`` of them at once unproven or unwell."""
+
+    name: str
+    on: str
+    max_unavailable: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """Everything a fleet source says. ``hosts`` keeps the order in which they were written."""
 
     hosts: Mapping[str, Host]
     checks: tuple[Check, ...] = ()
     policies: Mapping[str, Policy] = field(default_factory=dict)
+    groups: tuple[Group, ...] = ()
+    brake: Size = field(default_factory=lambda: Size(percent=25))
+    """How much of the fleet may be unwell before no rollout starts a well host any more."""
     flake: str | None = None
     """The configured flake: where a host without a source of its own is looked up, and what a revision overrides."""

@@ -13,6 +13,7 @@ from enum import StrEnum
 from fleetd.model.check import Check
 from fleetd.model.duration import format_duration
 from fleetd.model.goal import Goal
+from fleetd.model.window import Window
 
 STOP_SWITCH_S = 30.0
 """K: TERM, then KILL: what it takes to end a switch that hangs."""
@@ -143,6 +144,8 @@ class Policy:
     reboot: Reboot = Reboot.NEVER
     last_resort: LastResort = LastResort.NONE
     builtin_off: tuple[str, ...] = ()
+    windows: tuple[Window, ...] = ()
+    """When hosts may be started; none: at any time."""
 
     def cap_s(self, proof_s: float) -> float:
         """T: how long after arming a trial can be kept alive at most, whatever a controller says."""

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from enum import StrEnum
+from dataclasses import replace
 
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import limit_of
+from fleetd.rollout.held import host_held, rollout_held
+from fleetd.rollout.reasons import Blocked, Reason, instant
 from fleetd.rollout.starting import COPIES, ROLLBACK_REACH_S, has_turn_first
 from fleetd.rollout.states import (
     Committed,
@@ -37,60 +36,7 @@ from fleetd.rollout.states import (
 from fleetd.rollout.tally import BACK, Mark
 from fleetd.rollout.world import Rollout, World
 
-SHOWN_HOSTS = 20
-"""How many names a list of hosts shows; its count says how many there are."""
-
-
-class Reason(StrEnum):
-    """Everything that something can wait for, a word each."""
-
-    QUEUED = "queued"
-    PAUSED = "paused"
-    APPROVAL = "approval"
-    UNKNOWN = "unknown"
-    LOST = "lost"
-    STRANDED = "stranded"
-    SOAK = "soak"
-    TURN = "turn"
-    UNREACHABLE = "unreachable"
-    FIRST_HOST = "first-host"
-    MAX_PARALLEL = "max-parallel"
-    DEPENDENCY = "dependency"
-    DOMAIN = "domain"
-    DEFERRED = "deferred"
-    WAVE = "wave"
-    EFFECT = "effect"
-    HEALTH = "health"
-    RETRY = "retry"
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """One thing that is waited for. ``todo`` is what to type, empty where waiting is all there is to do."""
-
-    reason: Reason
-    text: str
-    until: float | None = None
-    todo: str = ""
-    hosts: tuple[str, ...] = ()
-
-    def document(self) -> Mapping[str, object]:
-        """Return it as the API shows it."""
-        return {
-            "reason": self.reason.value,
-            "text": self.text,
-            "until": instant(self.until),
-            "type": self.todo,
-            "hosts": list(self.hosts[:SHOWN_HOSTS]),
-            "count": len(self.hosts),
-        }
-
-
-def instant(at: float | None) -> str | None:
-    """Return RFC 3339 in UTC, to the millisecond."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+__all__ = ["Blocked", "Reason", "explain", "host_waits", "instant", "rollout_waits"]
 
 
 def rollout_waits(world: World, rollout: Rollout, now: float) -> list[Blocked]:
@@ -98,7 +44,7 @@ def rollout_waits(world: World, rollout: Rollout, now: float) -> list[Blocked]:
     header = rollout.header
     if header.phase.is_final:
         return []
-    found = []
+    found = rollout_held(world, rollout, now)
     if header.paused is not None:
         text = f"paused by {header.paused.by}: {header.paused.reason}".rstrip(": ")
         found.append(Blocked(Reason.PAUSED, text, todo=f"fleetctl resume {header.spec.id}"))
@@ -160,6 +106,9 @@ def _live_waits(rollout: Rollout, host: str, state: LiveState) -> Blocked:
 
 def _unstarted_waits(world: World, rollout: Rollout, host: str, state: HostState, now: float) -> Blocked:
     header, tally = rollout.header, rollout.tally
+    outside = host_held(world, rollout, host, state, now)
+    if outside is not None:
+        return outside
     if state.task.direction is Direction.ROLLBACK:
         # Neither a pause nor a wave is in the way of what has to go back.
         return _silent(world, rollout, host) or _slots(world, rollout, host)

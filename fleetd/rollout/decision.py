@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fleetd.model.fence import Fence
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
 from fleetd.rollout.agenda import Place, Visits
+from fleetd.rollout.spec import HostGroup
 from fleetd.rollout.states import Direction
 from fleetd.rollout.world import Rollout, World
+
+if TYPE_CHECKING:
+    from fleetd.rollout.quorum import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,22 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
+class Witness:
+    """Find out whether a host answers, because another one fell silent."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookAt:
+    """Find out whether a host is well, in whatever rollout it is or is not: others of its group want to start."""
+
+    rollout: str
+    host: str
+    checks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeRound:
     """Make one round of checks on a host. ``step`` is the observation's, for the answer."""
 
@@ -96,7 +117,7 @@ class CancelCopy:
     fence: Fence
 
 
-Question = LockRevision | Inspect | Reach | ProbeRound | Extend | CancelCopy
+Question = LockRevision | Inspect | Reach | Witness | LookAt | ProbeRound | Extend | CancelCopy
 """Volatile: no effect that must be remembered, so nothing of it is in the journal."""
 
 
@@ -129,7 +150,11 @@ class Draft:
         self.now = now
         # Locking a revision waits for no slot, so that more may be in use than there are.
         self.free = {slot: max(0, int(getattr(capacity, slot))) for slot in SLOTS}
-        self._started: dict[str, str] = {}
+        self.started: dict[str, str] = {}
+        """Hosts whose trials this plan intends, with their rollouts."""
+        self.standings: dict[HostGroup, Standing] = {}
+        """How groups are, as far as this plan has asked for it."""
+        self._looked_at: set[str] = set()
         self.closed = False
         """Somebody earlier in the order waits for a slot: nobody later may take it."""
         self.place: Place = ("", "")
@@ -141,6 +166,8 @@ class Draft:
         self._failed: set[str] = set()
         self._wake_at: float | None = None
         self._later: list[tuple[Place, float]] = []
+        self.is_isolated = world.fleetwide.isolated is not None
+        """Whether the controller hears nobody, or was just found to: nothing starts."""
         self._again: list[Place] = []
 
     def sees(self, place: Place) -> bool:
@@ -159,20 +186,20 @@ class Draft:
 
     def unproven_count(self) -> int:
         """Return how many hosts are unproven over all rollouts, the lost ones and those started here included."""
-        return self.world.unproven_count() + len(self._started)
+        return self.world.unproven_count() + len(self.started)
 
     def holder(self, host: str) -> str | None:
         """Return the rollout in which a host is unproven, or becomes so in this plan."""
-        return self._started.get(host) or self.world.holder(host)
+        return self.started.get(host) or self.world.holder(host)
 
     def has_started(self, name: str) -> bool:
         """Whether a trial of a rollout is intended in this plan."""
-        return name in self._started.values()
+        return name in self.started.values()
 
     def domains(self) -> dict[str, None]:
         """Return the domains that hold unproven hosts."""
         held = {domain: None for domain, count in self.world.unproven_domains.items() if count}
-        for host, name in self._started.items():
+        for host, name in self.started.items():
             held[self.world.rollouts[name].plans[host].domain] = None
         return held
 
@@ -182,13 +209,14 @@ class Draft:
         More would break a promise made to one of them.
         """
         stakes = [stake for stake, count in self.world.stakes.items() if count]
-        stakes += [(name, self.world.rollouts[name].hosts[host].task.direction) for host, name in self._started.items()]
+        stakes += [(name, self.world.rollouts[name].hosts[host].task.direction) for host, name in self.started.items()]
         limits = [limit_of(self.world.rollouts[name], way) for name, way in dict.fromkeys(stakes)]
         return min([limit_of(rollout, direction), *limits])
 
     def start(self, name: str, host: str) -> None:
         """Count a host whose trial this plan intends."""
-        self._started[host] = name
+        self.started[host] = name
+        self.standings.clear()
 
     def looked_at(self, name: str, rollout: Rollout) -> list[str]:
         """Return the hosts of a rollout that are looked at, in the order of its waves."""
@@ -214,16 +242,23 @@ class Draft:
     def ask(self, question: Question) -> None:
         """Decide a question."""
         self._questions.append(question)
+        if isinstance(question, LookAt):
+            self._looked_at.add(question.host)
+            return
         self._asked.add(self.place_of(question))
 
     @staticmethod
     def place_of(question: Question) -> Place:
         """Return whom a question is about."""
-        return question.rollout, getattr(question, "host", "")
+        return getattr(question, "rollout", ""), getattr(question, "host", "")
 
     def has_asked(self, name: str, host: str) -> bool:
         """Whether this plan asks something of a host."""
         return (name, host) in self._asked
+
+    def has_looked_at(self, host: str) -> bool:
+        """Whether this plan looks at a host for its group."""
+        return host in self._looked_at
 
     def take(self, slot: str) -> bool:
         """Take a free slot if there is one; whoever finds none is looked at again in the next plan."""

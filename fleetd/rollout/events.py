@@ -7,6 +7,14 @@ memory, and are safe to lose.
 
 from __future__ import annotations
 
+from fleetd.rollout.fleet_events import (
+    ContactRestored,
+    ControllerIsolated,
+    FreezeLifted,
+    FreezeSet,
+    HostLocked,
+    HostUnlocked,
+)
 from fleetd.rollout.host_events import (
     BuildIntended,
     Built,
@@ -69,6 +77,8 @@ __all__ = [
     "Built",
     "CommitIntended",
     "ContactLost",
+    "ContactRestored",
+    "ControllerIsolated",
     "ControllerStarted",
     "CopyDone",
     "CopyIntended",
@@ -76,16 +86,21 @@ __all__ = [
     "EvaluateIntended",
     "Evaluated",
     "Event",
+    "FleetEvent",
     "FoundCurrent",
+    "FreezeLifted",
+    "FreezeSet",
     "HostCleared",
     "HostDeferred",
     "HostEvent",
     "HostFailed",
     "HostGivenUp",
+    "HostLocked",
     "HostReported",
     "HostRetried",
     "HostSkipped",
     "HostUnhealthy",
+    "HostUnlocked",
     "IntentEvent",
     "OrderNotSent",
     "OrderRejected",
@@ -165,4 +180,6 @@ RolloutEvent = (
     | RolloutFinished
 )
 
-Event = ControllerStarted | RolloutEvent | HostEvent | OutcomeRejected
+FleetEvent = ControllerIsolated | ContactRestored | HostLocked | HostUnlocked | FreezeSet | FreezeLifted
+
+Event = ControllerStarted | FleetEvent | RolloutEvent | HostEvent | OutcomeRejected

@@ -10,6 +10,7 @@ from fleetd.model.policy import OnFailure, RollbackScope
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
+from fleetd.rollout.brakes import is_held
 from fleetd.rollout.decision import CancelCopy, Draft, LockRevision
 from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import (
@@ -143,10 +144,13 @@ def _no_progress(draft: Draft, name: str, rollout: Rollout) -> str:
     header = rollout.header
     if header.phase is not e.Phase.ROLLING or header.paused is not None:
         return ""
+    if draft.is_isolated or is_held(draft.world, rollout, draft.now):
+        return ""
     if not rollout.tally.count(Mark.OPEN):
         return ""  # all that is waited for is how a lost host ended, which says nothing of the others
     limit = header.spec.policy.progress_deadline_s
-    due = max(header.progress_at, draft.world.freed_at) + limit
+    opened_at = draft.world.openings.of(header.spec, draft.now).since
+    due = max(header.progress_at, draft.world.freed_at, opened_at) + limit
     if draft.now < due:
         draft.wake(due)
         return ""

@@ -47,7 +47,8 @@ def _plan_host(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state:
         _plan_trial(draft, name, rollout, plan, state)
         return
     give_up_at = live.armed_at + timing.give_up_after_s(spec)
-    if live.lost_since is not None and now >= give_up_at and not isinstance(state, Lost):
+    is_given_up = now >= give_up_at and not draft.is_isolated and draft.world.contacts.counts(plan.name)
+    if live.lost_since is not None and is_given_up and not isinstance(state, Lost):
         waited = format_duration(round(now - live.lost_since))
         reason = f"no answer for {waited}, long after its guard must have fired"
         draft.add(e.HostGivenUp(now, name, plan.name, reason))
@@ -56,7 +57,7 @@ def _plan_host(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state:
         draft.wake(live.retry_at)
         return
     if live.lost_since is not None and not _is_reached(draft, name, plan, state):
-        if not isinstance(state, Lost):
+        if not isinstance(state, Lost) and now < give_up_at:
             draft.wake(give_up_at)
         return
     if draft.take("order"):
@@ -100,7 +101,8 @@ def _plan_trial(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state
         draft.add(e.CommitIntended(now, name, host, draft.fence(), deadline))
         draft.wake(deadline)
         return
-    draft.wake(state.since + spec.policy.healthy_deadline_s)
+    if now < state.since + spec.policy.healthy_deadline_s:
+        draft.wake(state.since + spec.policy.healthy_deadline_s)
     _keep_alive(draft, name, rollout, plan, state)
     _probe_trial(draft, name, rollout, plan, state)
 
@@ -117,12 +119,19 @@ def _why_revert(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state
         beyond_host = header.spec.policy.rollback_scope is not RollbackScope.HOST
         if failing is not None and failing.take_back and (failing.whole or beyond_host):
             return f"the rollout is taken back: {failing.reason}"
-    if draft.now < state.since + header.spec.policy.healthy_deadline_s:
+    if draft.now < state.since + header.spec.policy.healthy_deadline_s or not _is_judged(draft, plan.name):
         return ""
     required = required_checks(rollout, plan, state.live.passed_before)
     missing = not_passing(draft.world.observation(name, plan.name).health, required)
     deadline = format_duration(header.spec.policy.healthy_deadline_s)
     return f"not healthy within {deadline}: {'; '.join(missing) or 'not for long enough'}"
+
+
+def _is_judged(draft: Draft, host: str) -> bool:
+    """Whether what a host shows may be held against it: its silence only once others were heard since."""
+    if draft.is_isolated:
+        return False
+    return draft.world.contacts.counts(host) or not draft.world.contacts.is_silent(host)
 
 
 def _keep_alive(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> None:
@@ -193,7 +202,7 @@ def plan_soak(draft: Draft, name: str, rollout: Rollout) -> None:
         checks = spec.checks_of(plan)
         required = soak_required(rollout, plan, state)
         failures = lasting_failures(draft.world.observation(name, plan.name).health, required, checks)
-        if failures:
+        if failures and _is_judged(draft, host):
             draft.add(e.HostUnhealthy(draft.now, name, plan.name, "; ".join(failures)))
             continue
         on_host = builtin if isinstance(state, Committed) else tuple(word for word in builtin if word == "login")

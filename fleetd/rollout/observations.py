@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, islice
 
-from fleetd.model.check import CheckResult
+from fleetd.model.check import CheckOutcome, CheckResult
 from fleetd.model.facts import HostFacts
+from fleetd.rollout.contact import WITNESSES
 from fleetd.rollout.health import observe
+from fleetd.rollout.seen import Look, Observation
 from fleetd.rollout.starting import INSPECT_AGAIN_S
-from fleetd.rollout.world import Observation, World
+from fleetd.rollout.states import Committed, Current, LiveState
+from fleetd.rollout.world import World
+
+CANDIDATES = 1000
+"""Of how many hosts the witnesses are chosen: a doubt must not cost what a large fleet has hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +67,43 @@ class Extended:
 
 
 @dataclass(frozen=True, slots=True)
+class Witnessed:
+    """A host that was asked because another one fell silent answered, or did not (``unreachable`` says why)."""
+
+    at: float
+    host: str
+    unreachable: str
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A host was looked at for its group; ``why`` it is unwell, empty when it is well."""
+
+    at: float
+    host: str
+    answered: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class LockEnded:
     """The question what a flake reference is now was answered one way or the other."""
 
     rollout: str
 
 
-Observed = Inspected | Reached | Probed | Extended | LockEnded
+Observed = Inspected | Reached | Witnessed | Looked | Probed | Extended | LockEnded
 
 
 def note(world: World, message: Observed) -> None:
     """Take an observation into account; one that comes too late for its step is forgotten."""
     if isinstance(message, LockEnded):
         world.locking = None
+        return
+    _take_contact(world, message)
+    if isinstance(message, Looked):
+        _take_look(world, message)
+    if isinstance(message, Witnessed | Looked):
         return
     seen = world.observations.get((message.rollout, message.host))
     if seen is None or seen.step != message.step:
@@ -112,3 +143,79 @@ def _not_reached(seen: Observation, at: float, why: str) -> None:
     seen.failures += 1
     seen.unreachable = why
     seen.asked_at = at
+
+
+def _take_look(world: World, message: Looked) -> None:
+    world.looking.pop(message.host, None)
+    before = world.looks.get(message.host)
+    world.looks[message.host] = Look(message.at, message.why, is_sick=message.answered and bool(message.why))
+    if before is not None and before.why and not message.why:
+        # Whoever waited for it may start from now on: the progress clock begins anew.
+        world.freed_at = max(world.freed_at, message.at)
+
+
+def _take_contact(world: World, message: Inspected | Reached | Witnessed | Looked | Probed | Extended) -> None:
+    """Note that a host answered, or did not, whatever it was asked for: another's silence is judged by it."""
+    answered = _answered(message)
+    if answered is None:
+        return
+    host, contacts = message.host, world.contacts
+    if answered:
+        contacts.hear(host, message.at)
+    else:
+        is_unproven = world.holder(host) is not None
+        contacts.miss(host, message.at, was_well=_was_well(world, host), is_unproven=is_unproven)
+    own = contacts.settle()
+    while contacts.needs_witnesses:
+        contacts.call(witnesses(world))
+        own += contacts.settle()
+    for one in own:
+        for place in world.places_of(one):
+            world.agenda.touch(place)
+
+
+def _answered(message: Inspected | Reached | Witnessed | Looked | Probed | Extended) -> bool | None:
+    """Return whether a host answered; None where nothing was learnt."""
+    match message:
+        case Inspected():
+            return message.facts is not None
+        case Reached() | Witnessed():
+            return not message.unreachable
+        case Looked():
+            return message.answered
+        case Probed(results=()):
+            return None
+        case Probed(results=results):
+            return any(result.outcome is CheckOutcome.PASS for result in results)
+        case Extended():
+            # One that was not renewed may have refused.
+            return True if message.done else None
+
+
+def _was_well(world: World, host: str) -> bool:
+    """Whether the journal says that a host answered not long ago, perhaps to a controller before this one."""
+    for name, _host in world.places_of(host):
+        state = world.rollouts[name].hosts[host]
+        if isinstance(state, LiveState) or (isinstance(state, Committed | Current) and not state.unhealthy):
+            return True
+    return False
+
+
+def witnesses(world: World) -> list[str]:
+    """Return whom to ask whether it is the controller that hears nobody: from as many domains as there are.
+
+    Nobody who is silent already; and somebody on whom something is being tried only where there is nobody else, and it
+    is not such a host that fell silent: bad systems may silence all of those.
+    """
+    in_rollouts = ((host, plan.domain) for _name, rollout in world.active() for host, plan in rollout.plans.items())
+    # Of a host that is in no rollout the domain is not known here: each is taken for one of its own.
+    candidates = chain(in_rollouts, ((host, host) for host in world.records))
+    quiet: dict[str, str] = {}
+    unproven: dict[str, str] = {}
+    for host, domain in islice(candidates, CANDIDATES):
+        if not world.contacts.is_silent(host):
+            (quiet if world.holder(host) is None else unproven).setdefault(host, domain)
+    doubt = world.contacts.doubt
+    chosen = quiet or (unproven if doubt is not None and doubt.lost else {})
+    first = {domain: host for host, domain in reversed(chosen.items())}
+    return list(dict.fromkeys([*reversed(first.values()), *chosen]))[:WITNESSES]

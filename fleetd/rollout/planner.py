@@ -10,6 +10,7 @@ scarce, the first in each line: the cost is that of what changes and starts, not
 from __future__ import annotations
 
 from fleetd.rollout import events as e
+from fleetd.rollout.brakes import end_holds, plan_contact
 from fleetd.rollout.decision import Capacity, Decision, Draft
 from fleetd.rollout.gates import ask_approval, judge_budgets, move_waves, plan_ending, plan_preparation
 from fleetd.rollout.live import plan_live, plan_soak
@@ -28,10 +29,13 @@ def plan(world: World, capacity: Capacity, now: float, *, everything: bool = Fal
     """
     draft = Draft(world, capacity, now, everything=everything)
     active = list(world.active())
+    end_holds(draft)
+    plan_contact(draft)
     plan_live(draft)
     for name, rollout in active:
         draft.place = ("", "")
-        plan_rollbacks(draft, name, rollout)
+        if not draft.is_isolated:
+            plan_rollbacks(draft, name, rollout)
     for name, rollout in active:
         draft.place = ("", "")
         _plan_rollout(draft, name, rollout)
@@ -47,13 +51,13 @@ def _plan_rollout(draft: Draft, name: str, rollout: Rollout) -> None:
         plan_ending(draft, name, rollout)
         return
     if header.phase is e.Phase.EVALUATING:
-        if header.paused is None:
+        if header.paused is None and not draft.is_isolated:
             plan_preparation(draft, name, rollout)
         return
     if judge_budgets(draft, name, rollout):
         return
     plan_soak(draft, name, rollout)
-    if header.paused is not None or draft.has_failed(name):
+    if header.paused is not None or draft.is_isolated or draft.has_failed(name):
         # What was just found is in no number yet: the next plan judges it before anything passes or starts.
         return
     draft.place = (name, "")
@@ -68,7 +72,7 @@ def _plan_queued(draft: Draft, name: str, rollout: Rollout) -> None:
     if rollout.header.starts_nothing:
         plan_ending(draft, name, rollout)
         return
-    if rollout.header.paused is not None:
+    if rollout.header.paused is not None or draft.is_isolated:
         return
     if draft.sees((name, "")) and all(draft.world.owner(host) == name for host in rollout.hosts):
         draft.add(e.RolloutStarted(draft.now, name))

@@ -32,6 +32,23 @@ class HostPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """One host of a group, which need not be one of the rollout's, and the checks that tell how it is, by name."""
+
+    name: str
+    checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostGroup:
+    """Hosts of which no more than ``max_unavailable`` may be unproven or unwell at once, whoever caused it."""
+
+    name: str
+    members: tuple[Member, ...]
+    max_unavailable: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wave:
     """Hosts released together; the first wave is the canary.
 
@@ -70,6 +87,10 @@ class RolloutSpec:
     request: str = ""
     force: bool = False
     """Whether the revision need not contain the one that was deployed last."""
+    groups: tuple[HostGroup, ...] = ()
+    """Those groups of the fleet that any of its hosts belongs to."""
+    brake: int = 0
+    """How many hosts of the whole fleet may be unwell while this rollout starts well ones; 0: any number."""
 
     def checks_of(self, host: HostPlan) -> tuple[Check, ...]:
         """Return the host's checks, in the fleet file's order."""

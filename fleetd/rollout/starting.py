@@ -9,12 +9,15 @@ from fleetd.model.policy import OnDrift, Unreachable
 from fleetd.model.store_path import StorePath, is_store_path, parse_store_path
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
+from fleetd.rollout.brakes import freeze_of, is_braked, is_in_window, lock_of
 from fleetd.rollout.decision import CancelCopy, Draft, Inspect
 from fleetd.rollout.health import passed
+from fleetd.rollout.quorum import keeps_quorum
+from fleetd.rollout.seen import Observation
 from fleetd.rollout.spec import HostPlan, Kind
 from fleetd.rollout.states import Copied, Copying, Direction, HostState, Lost, Pending, is_final
 from fleetd.rollout.tally import BACK, Mark
-from fleetd.rollout.world import HostRecord, Observation, Rollout
+from fleetd.rollout.world import HostRecord, Rollout
 
 INSPECTIONS = 2
 """A host counts as out of reach when it did not answer twice: one lost packet is no reason to pass it over."""
@@ -61,11 +64,31 @@ def plan_starts(draft: Draft, name: str, rollout: Rollout) -> None:
             draft.place = (name, host)
             _bound_copy(draft, name, rollout.plans[host], state)
     draft.place = ("", "")
+    if freeze_of(draft.world, rollout) is not None or not is_in_window(draft, name, rollout):
+        return
     released = min(header.wave, len(header.waves) - 1)
+    if is_braked(draft.world, rollout):
+        unwell = _unwell(draft, rollout, released)
+        _start_trials(draft, name, rollout, unwell)
+        _start_copies(draft, name, rollout, unwell)
+        return
     for wave in range(released, -1, -1):  # in earlier waves are only those that are tried once more
         _start_trials(draft, name, rollout, rollout.tally.trials(wave, _open_domains(draft, rollout)))
     for wave in range(released, -1, -1):
         _start_copies(draft, name, rollout, rollout.tally.lane(f"copy {wave}"))
+
+
+def _unwell(draft: Draft, rollout: Rollout, released: int) -> list[str]:
+    """Return the hosts of released waves that are known to be unwell and are to be deployed."""
+    tally = rollout.tally
+    found = [
+        host
+        for host in draft.world.fleetwide.unwell
+        if host in rollout.hosts
+        and tally.wave_of[host] <= released
+        and rollout.hosts[host].task.direction is Direction.DEPLOY
+    ]
+    return sorted(found, key=tally.position.__getitem__)
 
 
 def _start_copies(draft: Draft, name: str, rollout: Rollout, hosts: Iterable[str]) -> None:
@@ -115,6 +138,8 @@ def plan_rollbacks(draft: Draft, name: str, rollout: Rollout) -> None:
 
 
 def _plan_pending(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Pending) -> None:
+    if lock_of(draft.world, plan.name, state) is not None:
+        return
     if draft.world.holder(plan.name) is not None:
         _plan_held(draft, name, plan)
         return
@@ -163,7 +188,13 @@ def _plan_copied(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, stat
     if draft.now < state.retry_at:
         draft.wake(state.retry_at)
         return
+    if lock_of(draft.world, plan.name, state) is not None:
+        return
     if not _may_start(draft, name, rollout, plan, state.task.direction):
+        return
+    draft.place = (name, plan.name)
+    if not keeps_quorum(draft, name, rollout, plan.name):
+        _bound_wait_for_group(draft, name, rollout, plan, state)
         return
     facts = _inspected(draft, name, rollout, plan, since=max(state.at, draft.now - FACTS_FRESH_S))
     if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):
@@ -183,6 +214,22 @@ def _plan_copied(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, stat
     )
     draft.start(name, plan.name)
     draft.wake(deadline)
+
+
+def _bound_wait_for_group(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Copied) -> None:
+    """Give a host that must go back to a person, when its group has had no room for as long as nothing may move.
+
+    One that is to be deployed waits: a person may skip it.
+    """
+    if state.task.direction is not Direction.ROLLBACK:
+        return
+    header = rollout.header
+    since = max(state.at, header.progress_at, draft.world.freed_at)
+    if draft.now >= since + header.spec.policy.progress_deadline_s:
+        reason = "its group has had no room for it for as long as a rollout may stand still"
+        draft.add(e.HostFailed(draft.now, name, plan.name, "needs-operator", reason))
+    else:
+        draft.wake(since + header.spec.policy.progress_deadline_s)
 
 
 def _baseline(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, facts: HostFacts) -> tuple[str, ...]:
@@ -267,7 +314,9 @@ def _is_waited_for(draft: Draft, state: HostState, seen: Observation) -> bool:
 
 
 def _pass_over(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, reason: str) -> None:
-    """Defer a host that is out of reach, or fail it where the policy says so."""
+    """Defer a host that is out of reach, or fail it where the policy says so; not while it may be ours to reach it."""
+    if not draft.world.contacts.counts(plan.name):
+        return
     fails = rollout.header.spec.policy.unreachable is Unreachable.FAIL
     going_back = rollout.hosts[plan.name].task.direction is Direction.ROLLBACK
     if fails or going_back:

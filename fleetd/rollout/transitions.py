@@ -120,6 +120,19 @@ def after_restart(state: HostState, at: float, away_s: float) -> HostState:
             return state
 
 
+def after_isolation(state: HostState, away_s: float) -> HostState:
+    """Return what a controller that heard nobody may assume: as if it had been away, but that its effects go on."""
+    match state:
+        case Pending():
+            return replace(state, copies_failed=0)
+        case Switching() | Reverting() | Lost():
+            return replace(state, live=_unrenewed(state.live, away_s))
+        case Trial() | Committing():
+            return replace(state, live=_unrenewed(state.live, away_s), since=state.since + away_s)
+        case _:
+            return state
+
+
 def _prepare(
     state: HostState, event: e.EvaluateIntended | e.Evaluated | e.BuildIntended | e.Built | e.SourceRefused
 ) -> HostState:
@@ -303,6 +316,8 @@ def _decide(
             return Failed(state.task, "lost", reason, event.at)
         case Stranded(), e.HostCleared():
             return Failed(state.task, "stranded", f"{state.reason}; cleared by {event.by}", event.at)
+        case Committed(unhealthy=why) | Current(unhealthy=why), e.HostCleared() if why:
+            return state  # it failed in this rollout all the same; that it is unwell is known of the host
         # In journals of a release to which a host that its guard took back in an absence was reverted, or stranded.
         case Pending(task=Task(attempt=attempt)), e.HostRetried() if attempt > 1 and _may_be_retried(state.task):
             return replace(state, task=replace(state.task, attempt=attempt + 1), retry_at=event.at)
@@ -337,6 +352,10 @@ def _lost(live: Live, at: float) -> Live:
 def _unheard(live: Live, at: float, away_s: float) -> Live:
     """Nobody listened for a while. When to give the host up moves with it: it has to be asked before."""
     return replace(_lost(live, at), retry_at=at, armed_at=live.armed_at + away_s)
+
+
+def _unrenewed(live: Live, away_s: float) -> Live:
+    return replace(live, absent=True, armed_at=live.armed_at + away_s)
 
 
 def _reason(state: LiveState, event: e.HostReported) -> str:

@@ -7,17 +7,19 @@ changed nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from fleetd.model.check import CheckResult
-from fleetd.model.facts import HostFacts
 from fleetd.model.fleet import Prebuilt
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
 from fleetd.rollout.agenda import Agenda
+from fleetd.rollout.contact import Contacts
+from fleetd.rollout.fleetwide import Fleetwide
 from fleetd.rollout.header import Header, after_absence, evolve_header, new_header
 from fleetd.rollout.health import Health
+from fleetd.rollout.openings import Openings
+from fleetd.rollout.seen import Look, Observation
 from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec
 from fleetd.rollout.states import (
     Committed,
@@ -38,7 +40,7 @@ from fleetd.rollout.states import (
     is_unproven,
 )
 from fleetd.rollout.tally import Mark, Tally
-from fleetd.rollout.transitions import IllegalTransition, after_restart, evolve
+from fleetd.rollout.transitions import IllegalTransition, after_isolation, after_restart, evolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +64,6 @@ class HostRecord:
 
 
 @dataclass(slots=True)
-class Observation:
-    """What was seen of a host in its present step. Volatile: lost in a crash, and that is safe.
-
-    ``step`` is different for each step of a host: an answer that was asked for in an earlier one proves nothing about
-    this one. ``asking`` is set while a question is under way, so that it is not asked twice.
-    """
-
-    step: int
-    facts: HostFacts | None = None
-    baseline: tuple[CheckResult, ...] = ()
-    inspected_at: float | None = None
-    reached_at: float | None = None
-    asked_at: float = 0.0
-    """When the host last failed to answer; ``failures`` is how often in a row, ``unreachable`` what was said."""
-    silent_since: float = 0.0
-    """When it failed to answer for the first of those times."""
-    unreachable: str = ""
-    failures: int = 0
-    health: Health = field(default_factory=Health)
-    asking: str = ""
-    next_round_at: float = 0.0
-    extended_at: float = 0.0
-    extending: bool = False
-
-
-@dataclass(slots=True)
 class Rollout:
     """One rollout: its header, each host's state and plan in the order of the spec, and the numbers of them."""
 
@@ -108,8 +84,9 @@ class World:
         self.last_at = 0.0
         self.rollouts: dict[str, Rollout] = {}
         self.freed_at = 0.0
-        """When an unproven host last ended, in whatever rollout: since then more may start. One that waits for another
-        try has not: a trial that is never sent must not keep the progress clock from running out."""
+        """When an unproven host last ended, or what held others, in whatever rollout: since then more may start. One
+        that waits for another try has not: a trial that is never sent must not keep the progress clock from running
+        out."""
         self._active: dict[str, Rollout] = {}
         self._unproven: dict[tuple[str, str], int] = {}
         """Each with its number in the order of becoming so."""
@@ -124,6 +101,11 @@ class World:
         self.records: dict[str, HostRecord] = {}
         self.observations: dict[tuple[str, str], Observation] = {}
         self.agenda = Agenda()
+        self.fleetwide = Fleetwide()
+        self.contacts = Contacts()
+        self.openings = Openings()
+        self.looks: dict[str, Look] = {}
+        self.looking: dict[str, None] = {}
         self.locking: str | None = None
         """The rollout whose revision is being locked just now (volatile)."""
 
@@ -132,6 +114,13 @@ class World:
         match event:
             case e.ControllerStarted():
                 self._restart(event)
+            case e.ControllerIsolated() | e.ContactRestored() | e.HostLocked() | e.FreezeSet():
+                self.fleetwide.apply(event)
+                if isinstance(event, e.ContactRestored):
+                    self._heard_again(event)
+            case e.HostUnlocked() | e.FreezeLifted():
+                self.fleetwide.apply(event)
+                self.freed_at = event.at
             case e.RolloutRequested():
                 if event.rollout in self.rollouts:
                     raise IllegalTransition(self.rollouts[event.rollout].header, event)
@@ -212,6 +201,12 @@ class World:
         claims = self._claims.get(host)
         return claims[0] if claims else None
 
+    def places_of(self, host: str) -> list[tuple[str, str]]:
+        """Return where a host stands in rollouts: in those that are not final, and where it is unproven."""
+        names = dict.fromkeys(self._claims.get(host, ()))
+        holder = self._held.get(host)
+        return [(name, host) for name in (names if holder is None else {**names, holder: None})]
+
     def _begin(self, name: str, rollout: Rollout) -> None:
         self.rollouts[name] = self._active[name] = rollout
         self.agenda.touch((name, ""))
@@ -252,6 +247,8 @@ class World:
         if _is_progress(before, after):
             rollout.header = replace(rollout.header, progress_at=event.at)
         self.records[event.host] = record
+        if self.fleetwide.host_changed(event.host, before, after, event):
+            self.freed_at = event.at
         place = (event.rollout, event.host)
         self.agenda.touch(place)
         self.agenda.touch((event.rollout, ""))
@@ -280,21 +277,38 @@ class World:
             raise IllegalTransition(f"term {self.term}", event)
         self.term = event.term
         self.observations.clear()
+        self.fleetwide.isolated = None
+        self.contacts.begin_anew()
+        self.looks.clear()
+        self.looking.clear()
         self.locking = None
         self.agenda.clear()
+        self._each_live(event.away_s, lambda state: after_restart(state, event.at, event.away_s))
+
+    def _heard_again(self, event: e.ContactRestored) -> None:
+        self.contacts.begin_anew()
+        for seen in self.observations.values():
+            # What was missed meanwhile is held against nobody.
+            seen.failures, seen.next_round_at, seen.health = 0, 0.0, Health()
+        self._each_live(event.away_s, lambda state: after_isolation(state, event.away_s))
+
+    def _each_live(self, away_s: float, after: Callable[[HostState], HostState]) -> None:
+        """Let a time in which nobody was there, or heard, pass for all that is under way."""
         for name, rollout in self.active():
-            rollout.header = after_absence(rollout.header, event.away_s)
-            self._restart_hosts(name, rollout, tuple(rollout.hosts), event)
+            rollout.header = after_absence(rollout.header, away_s)
+            self._change_hosts(name, rollout, tuple(rollout.hosts), after)
         for name, host in self.unproven():
             if name not in self._active:
-                self._restart_hosts(name, self.rollouts[name], (host,), event)
+                self._change_hosts(name, self.rollouts[name], (host,), after)
 
-    def _restart_hosts(self, name: str, rollout: Rollout, hosts: tuple[str, ...], event: e.ControllerStarted) -> None:
+    def _change_hosts(
+        self, name: str, rollout: Rollout, hosts: tuple[str, ...], change: Callable[[HostState], HostState]
+    ) -> None:
         self.agenda.touch((name, ""))
         self.agenda.touch_all(name, hosts)
         for host in hosts:
             before = rollout.hosts[host]
-            after = after_restart(before, event.at, event.away_s)
+            after = change(before)
             if after is not before:
                 rollout.hosts[host] = after
                 rollout.tally.changed(host, before, after)

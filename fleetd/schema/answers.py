@@ -79,6 +79,21 @@ class Fleet(Answer):
     problem: str
 
 
+class Hold(Answer):
+    """A lock or a freeze: for whom, why, since when, and until when; null: until somebody ends it."""
+
+    owner: str
+    reason: str
+    since: str
+    until: str | None
+
+
+class Freeze(Answer):
+    """Whether the fleet is frozen; null: it is not."""
+
+    freeze: Hold | None
+
+
 class Host(Answer):
     """What is known of a host: what was observed and when, and what is owed."""
 
@@ -96,6 +111,7 @@ class Host(Answer):
     drifted: bool
     needs_reboot: bool | None
     observed_at: str | None
+    lock: Hold | None
     blocked_by: list[BlockedBy]
 
 

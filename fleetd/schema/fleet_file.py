@@ -36,9 +36,12 @@ from fleetd.model.policy import (
     WaveSpec,
     broken_inequalities,
 )
+from fleetd.model.reference import INSTEAD, carries_secret
 from fleetd.model.selector import select
 from fleetd.model.store_path import parse_store_path
+from fleetd.schema.groups import GroupTable, groups_of
 from fleetd.schema.problems import Duration, Period, SizeText, Strict, read_table, seconds, size_of, word_of
+from fleetd.schema.windows import WindowTable, windows_of
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _HOST_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+={0,2}( .*)?")
@@ -142,14 +145,16 @@ class _Policy(Strict):
     reboot: Literal["never", "when-needed", "always"] = "never"
     last_resort: Literal["none", "reboot"] = "none"
     builtin_off: list[str] = Field(default_factory=list)
+    windows: list[WindowTable] = Field(default_factory=list)
 
 
 class _File(Strict):
+    brake: SizeText = "25%"
     defaults: dict[str, Any] = Field(default_factory=dict)
     hosts: dict[str, _Host]
     checks: list[_Check] = Field(default_factory=list)
     policies: dict[str, _Policy] = Field(default_factory=dict)
-    groups: list[dict[str, Any]] = Field(default_factory=list)
+    groups: list[GroupTable] = Field(default_factory=list)
     hooks: list[dict[str, Any]] = Field(default_factory=list)
 
 
@@ -181,15 +186,16 @@ def parse_fleet(
         hosts={name: _host(name, host, flake, base, problems) for name, host in raw.hosts.items()},
         checks=tuple(_check(index, check, problems) for index, check in enumerate(raw.checks)),
         policies={name: _policy(name, policy, problems) for name, policy in policies.items()},
+        groups=groups_of(raw.groups, problems),
+        brake=size_of(raw.brake),
         flake=flake,
     )
     for name, count in Counter(check.name for check in raw.checks).items():
         if count > 1:
             # Answers are known by name: a check that passes would stand for another that fails.
             problems.append(f"checks ({word_of(name)}): {count} checks have this name; each needs its own")
-    for word in ("groups", "hooks"):
-        if getattr(raw, word):
-            problems.append(f"{word}: not carried out by this release; leave it out, so that nobody relies on it")
+    if raw.hooks:
+        problems.append("hooks: not carried out by this release; leave it out, so that nobody relies on it")
     _judge(fleet, contact_s, problems)
     if problems:
         raise ConfigError("\n".join(f"{file}: {problem}" for problem in problems))
@@ -256,6 +262,8 @@ def _source(name: str, raw: _Host, flake: str | None, base: Path | None, problem
         return FileAttribute(_nix_file(f"{place}.file", raw.file, base, problems), raw.attr)
     if raw.hive is not None:
         return HiveNode(_nix_file(f"{place}.hive", raw.hive, base, problems), name)
+    if raw.installable is not None and carries_secret(raw.installable):
+        problems.append(f"{place}.installable: {INSTEAD}")
     if raw.installable is not None:
         return Installable(raw.installable)
     if flake is not None:
@@ -329,6 +337,7 @@ def _policy(name: str, raw: _Policy, problems: list[str]) -> Policy:
         on_drift=OnDrift(raw.on_drift),
         last_resort=LastResort(raw.last_resort),
         builtin_off=tuple(raw.builtin_off),
+        windows=windows_of(place, raw.windows, problems),
     )
 
 
@@ -362,6 +371,7 @@ def _judge(fleet: Fleet, contact_s: float, problems: list[str]) -> None:
                 problems.append(f"hosts.{word_of(host.name)}: depends on {other!r}, which is not in the fleet")
     _judge_order(fleet, problems)
     selectors = [(f"checks ({word_of(check.name)}).on", check.on) for check in fleet.checks]
+    selectors += [(f"groups ({word_of(group.name)}).on", group.on) for group in fleet.groups]
     selectors += [
         (f"policies.{name}.waves ({wave.name}).on", wave.on)
         for name, policy in fleet.policies.items()

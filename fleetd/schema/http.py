@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from fleetd.errors import FleetdError
-from fleetd.schema.problems import Strict
+from fleetd.schema.problems import Period, Strict
 
 TEXT_LIMIT = 10_000
 """Longest selector or reason, in characters: the names of a thousand hosts. It is kept in the journal for ever."""
@@ -40,6 +40,17 @@ class RollbackBody(Strict):
     on: Text = ""
     to: Text | None = None
     reason: Text = ""
+
+
+class HoldBody(Strict):
+    """What a lock and a freeze take. ``expires_in`` is a duration such as ``4h``; without it somebody has to end it.
+
+    ``owner`` is for whom it is; without it, who asks.
+    """
+
+    reason: Text = Field(min_length=1)
+    owner: Text = ""
+    expires_in: Period | None = None
 
 
 class ReasonBody(Strict):

@@ -11,7 +11,7 @@ from fleetd.controller.resolve import check_allowed, deploy_of
 from fleetd.errors import RefusedError, SelectorError, ToplevelError, UsageError
 from fleetd.model.fleet import FileAttribute, Fleet, Installable, Prebuilt
 from fleetd.model.goal import Goal
-from fleetd.rollout.spec import RolloutSpec
+from fleetd.rollout.spec import HostGroup, Member, RolloutSpec
 from fleetd.schema.fleet_file import parse_fleet
 
 FLAKE = "git+ssh://git@git.example.org/infra?ref=main"
@@ -162,3 +162,23 @@ def test_what_is_not_allowed_is_refused_and_by_default_all_is(revision: str) -> 
     with pytest.raises(RefusedError, match=r"none of the references that fleet\.allow has: git\+ssh"):
         check_allowed(revision, ALLOWED)
     check_allowed(revision, ())
+
+
+def test_groups_are_frozen_with_all_their_members_and_what_tells_how_they_are() -> None:
+    groups = [
+        {"name": "pair", "on": "web1,db1", "max_unavailable": 1},
+        {"name": "elsewhere", "on": "web3"},
+    ]
+    several = parse_fleet({**TABLE, "groups": groups, "brake": "50%"}, file="f", flake=FLAKE, contact_s=60)
+    spec = deploy_of(several, SubmitRollout("kim", on="db1"), 60)
+    assert spec.groups == (HostGroup("pair", (Member("web1", ("web answers",)), Member("db1")), 1),)
+    assert [check.name for check in spec.checks] == ["web answers"], "none of its own hosts has it"
+    assert spec.hosts[0].checks == ()
+    assert spec.brake == 2, "of the whole fleet of five, whatever is selected"
+
+
+def test_a_revision_with_a_secret_is_refused_without_being_repeated() -> None:
+    with pytest.raises(UsageError) as refused:
+        check_allowed("git+https://kim:hunter2@git.example.org/infra", ["git+https://git.example.org/infra"])
+    assert "holds a secret" in str(refused.value)
+    assert "hunter2" not in str(refused.value)

@@ -48,9 +48,10 @@ def world_with(state: str) -> Built:
 
 
 def say(built: Built, verb: RolloutVerb) -> None:
-    event = said(built.world, verb, built.now).event
-    assert event is not None
-    built.apply(event)
+    events = said(built.world, verb, built.now).events
+    assert events
+    for event in events:
+        built.apply(event)
     assert said(built.world, verb, built.now) == REPEATED, "said twice it must do nothing more"
 
 

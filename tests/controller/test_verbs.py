@@ -11,13 +11,14 @@ from typing import Any, cast
 
 import pytest
 
-from fleetd.controller.commands import AbortRollout, ClearHost, RollBackRollout
+from fleetd.controller.commands import AbortRollout, ClearHost, RollBackRollout, SkipHost
 from fleetd.controller.intake import Intake
 from fleetd.errors import RefusedError
 from fleetd.journal.sqlite import FILE
 from fleetd.model.fence import NO_FENCE
 from fleetd.model.store_path import parse_store_path
-from fleetd.rollout.states import Failed, Live, Lost, Stranded, Task
+from fleetd.rollout.decision import CancelCopy
+from fleetd.rollout.states import Copying, Effect, Failed, Flight, Live, Lost, Pending, Stranded, Task
 from tests.controller.rig import FLEET, controlling, delivery, put, world_of
 
 PATH = parse_store_path(f"/nix/store/{'1' * 32}-nixos-system-web1-2")
@@ -79,3 +80,30 @@ async def test_a_verb_that_is_said_again_is_said_once(place: Path) -> None:
         await intake.submit(delivery(key="hook:ci:d-2"))
         back = RollBackRollout("r-2", "kim")
         assert [(await intake.submit(back)).repeated for _ in range(2)] == [False, True]
+
+
+@pytest.mark.asyncio
+async def test_a_host_stranded_in_two_rollouts_is_cleared_once(place: Path) -> None:
+    async with controlling(place) as intake:
+        await intake.submit(delivery())
+        await intake.submit(delivery(key="hook:ci:d-2"))
+        for rollout in ("r-1", "r-2"):
+            put(world_of(intake), rollout, "web1", Stranded(Task(PATH), "no way back", 1.0))
+        assert (await intake.submit(ClearHost("web1", "kim", "it is in order"))).rollout == "r-2"
+        assert [type(of.hosts["web1"]) for of in world_of(intake).rollouts.values()] == [Failed, Failed]
+        with pytest.raises(RefusedError, match="nothing waits for it"):
+            await intake.submit(ClearHost("web1", "kim"))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("copies", [True, False])
+async def test_skipping_a_host_ends_the_copy_that_is_under_way(place: Path, copies: bool) -> None:
+    async with controlling(place) as intake:
+        await intake.submit(delivery())
+        asked: list[object] = []
+        cast(Any, intake)._controller._executor.ask = lambda question, _spec: asked.append(question)
+        flight = Flight(Effect.COPY, NO_FENCE, 9e9)
+        put(world_of(intake), "r-1", "web1", Copying(Task(PATH), flight) if copies else Pending(Task(PATH)))
+        await intake.submit(SkipHost("r-1", "web1", "kim"))
+        cancelled = [question for question in asked if isinstance(question, CancelCopy)]
+        assert cancelled == ([CancelCopy("r-1", "web1", NO_FENCE)] if copies else [])

@@ -6,7 +6,19 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleetd.controller.commands import Accepted, Command, Document, Figures, RequestKey, RollBackHosts, SubmitRollout
+from fleetd.controller.commands import (
+    Accepted,
+    Command,
+    Document,
+    Figures,
+    FreezeFleet,
+    LockHost,
+    RequestKey,
+    RollBackHosts,
+    SubmitRollout,
+    UnfreezeFleet,
+    UnlockHost,
+)
 from fleetd.errors import FleetdError, NotFoundError, SelectorError, UsageError
 from fleetd.ports import Record
 
@@ -64,6 +76,7 @@ def observed_document(name: str, **changes: object) -> dict[str, object]:
         "drifted": False,
         "needs_reboot": False,
         "observed_at": None,
+        "lock": None,
         "blocked_by": [],
         "machine_id": "",
         **dict.fromkeys(paths),
@@ -81,6 +94,13 @@ def doing_document(name: str, *, step: str = "building", **changes: object) -> d
     return {"name": name, "step": step, "build": build, "copy": None, "line": "linux> CC main.o"}
 
 
+def held(command: LockHost | FreezeFleet) -> Document:
+    """Return a lock or a freeze as the engine shows it."""
+    until = None if command.for_s is None else "2026-01-01T04:00:00.000Z"
+    owner = command.owner or command.requested_by
+    return {"owner": owner, "reason": command.reason, "since": "2026-01-01T00:00:00.000Z", "until": until}
+
+
 @dataclass(slots=True)
 class FakeControl:
     """Accepts everything, or raises ``error``; keeps what it was asked."""
@@ -95,6 +115,8 @@ class FakeControl:
     known: tuple[str, ...] = ("web1", "web2", "db1")
     doing: list[dict[str, object]] = field(default_factory=list)
     """What is under way in every rollout."""
+    locks: dict[str, Document] = field(default_factory=dict)
+    frozen: Document | None = None
 
     async def submit(self, command: Command) -> Accepted:
         """Keep the command; the same key is the same rollout."""
@@ -104,6 +126,17 @@ class FakeControl:
         if key is not None and (repeated := await self.repeat(key)) is not None:
             return repeated
         self.commands.append(command)
+        match command:
+            case LockHost():
+                self.locks[command.host] = held(command)
+            case UnlockHost():
+                self.locks.pop(command.host, None)
+            case FreezeFleet():
+                self.frozen = held(command)
+            case UnfreezeFleet():
+                self.frozen = None
+            case _:
+                pass
         name = f"r-{len(self.commands)}"
         if key is not None:
             self.keys[key.name] = (key.digest, name)
@@ -160,8 +193,12 @@ class FakeControl:
         names = sorted(name for name in self.known if on in ("", "*", name))
         if not names:
             raise SelectorError(f"selector {on!r}: no host matches")
-        found = [observed_document(n, state="idle" if n != "db1" else "trial") for n in names]
+        found = [observed_document(n, state="idle" if n != "db1" else "trial", lock=self.locks.get(n)) for n in names]
         return [h for h in found if state in (None, h["state"]) and (after is None or str(h["name"]) > after)][:limit]
+
+    def freeze(self) -> Document:
+        """Return the freeze."""
+        return {"freeze": self.frozen}
 
     async def explain(self, rollout: str) -> str:
         """Return a text."""

@@ -97,7 +97,7 @@ def test_a_wave_that_was_promoted_does_not_pass_in_the_plan_that_finds_its_host_
     built.apply(e.SoakStarted(built.now, "r-1", 0))
     step = built.world.observation("r-1", "h1").step
     for at in (built.now, built.now + 1.0):
-        failing = (CheckResult("web", CheckOutcome.FAIL, "500"),)
+        failing = (CheckResult("login", CheckOutcome.PASS), CheckResult("web", CheckOutcome.FAIL, "500"))
         note(built.world, Probed(at, "r-1", "h1", step, failing, ("web",), 1.0))
     built.apply(e.PromoteRequested(built.now, "r-1", 0, "a person", ""))
     decided = planned(built)

@@ -308,7 +308,7 @@ def test_a_failure_is_judged_before_the_next_trial_starts() -> None:
     built.bring("r-1", "h2", "copied")
     built.inspected("r-1", "h2")
     step = built.world.observation("r-1", "h1").step
-    failing = (CheckResult("web", CheckOutcome.FAIL, "500"),)
+    failing = (CheckResult("login", CheckOutcome.PASS), CheckResult("web", CheckOutcome.FAIL, "500"))
     for at in (built.now, built.now + 1):
         note(built.world, Probed(at, "r-1", "h1", step, failing, ("web",), 1.0))
     decision = decide(built, 1.0)

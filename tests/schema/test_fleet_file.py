@@ -47,6 +47,7 @@ def test_defaults_are_filled_in() -> None:
         ('[hosts.a]\naddress = ["x", "-oProxyCommand=x"]\n', "may begin with a dash"),
         ('[hosts.a]\ntoplevel = "/etc"\n', "hosts.a.toplevel: "),
         ('[hosts.a]\nfile = "x.nix"\n', "file and attr go together"),
+        ('[hosts.a]\ninstallable = "git+https://kim:pw@git.example.org/infra#a"\n', "installable: it holds a secret"),
         ('[hosts.a]\nfile = "x.nix"\nattr = "a"\n', "must be absolute here"),
         ('[hosts.a]\ninstallable = "x"\ntoplevel = "/etc"\n', "installable and toplevel exclude each other"),
         ('[hosts.a]\n[[checks]]\nname = "login"\ntcp = { port = 1 }\n', "belongs to a built-in check"),
@@ -77,7 +78,14 @@ def test_defaults_are_filled_in() -> None:
         ('[hosts.web1]\n[policies.p]\nhealthy_deadline = "1m"\n', "= 2m must be at most healthy_deadline = 1m"),
         ('[hosts.web1]\n[policies.p]\ncontact_timeout = "1m"\n', "contact_timeout = 1m must be at least 3m"),
         ('[hosts.web1]\n[policies.p]\nprogress_deadline = "5m"\n', "progress_deadline = 5m must be more than"),
-        ("[hosts.web1]\n[[groups]]\nname = 'x'\n", "groups: not carried out"),
+        ("[hosts.web1]\n[[groups]]\nname = 'x'\n", "groups.0.on"),
+        ("[hosts.web1]\n[[groups]]\nname = 'x'\non = '@db'\n", "groups (x).on: selector '@db': no host has the tag"),
+        ("[hosts.web1]\n[[groups]]\nname = 'x'\non = 'web1'\nmax_unavailable = 0\n", "groups.0.max_unavailable"),
+        (
+            "[hosts.web1]\n[[groups]]\nname = 'x'\non = 'web1'\n[[groups]]\nname = 'x'\non = 'web1'\n",
+            "groups (x): 2 groups have this name",
+        ),
+        ("brake = '101%'\n[hosts.web1]\n", "brake: '101%' is no size"),
     ],
 )
 def test_mistakes_are_told(text: str, told: str) -> None:

@@ -11,7 +11,8 @@ from fleetd.model.fleet import Installable
 from fleetd.model.goal import Goal
 from fleetd.model.policy import FailureBudget, OnFailure, Policy, RollbackScope, Size, Unreachable
 from fleetd.model.store_path import StorePath
-from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec, Wave
+from fleetd.model.window import Window
+from fleetd.rollout.spec import HostGroup, HostPlan, Kind, Member, RolloutSpec, Wave
 from tests.simulation.sim_machine import GOOD, Behaviour
 from tests.simulation.sim_ports import Weather
 
@@ -64,6 +65,7 @@ class Request:
     at_s: float
     kind: str
     hosts: tuple[str, ...] = ()
+    for_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,9 @@ class Scenario:
     requests: tuple[Request, ...] = (Request(0.0, "deploy"),)
     quiet_at_s: float = 4000.0
     meddled: tuple[str, ...] = ()
+    brake: int = 0
+    groups: tuple[tuple[tuple[str, ...], int], ...] = ()
+    """Hosts that need each other, and how many of them may be unavailable."""
 
 
 def system(host: str, version: int) -> StorePath:
@@ -131,6 +136,12 @@ def spec_of(scenario: Scenario, request: Request, version: int) -> RolloutSpec:
         reason="",
         contact_s=CONTACT_S,
         key=f"v{version}",
+        brake=scenario.brake,
+        groups=tuple(
+            HostGroup(f"g{index}", tuple(Member(name, ("web",)) for name in members), most)
+            for index, (members, most) in enumerate(scenario.groups)
+            if not set(members).isdisjoint(hosts)
+        ),
     )
 
 
@@ -170,6 +181,7 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         on_failure=rng.choice((OnFailure.ROLLBACK, OnFailure.ROLLBACK, OnFailure.STOP)),
         rollback_scope=rng.choice(tuple(RollbackScope)),
         unreachable=rng.choice(tuple(Unreachable)),
+        windows=(Window("UTC", rng.randrange(1, 8), rng.randrange(8, 30)),) if rng.random() < 0.1 else (),
     )
     if len(fleet) > SMALL_FLEET:
         # In a large fleet something always fails: budgets in shares let rollouts get to their later waves.
@@ -197,7 +209,11 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         else CALM
     )
     kinds = ("link", "deaf", "mute", "mute", "power", "power", "guard", "commit", "meddle", "state", "menu", "disk")
-    mishaps = tuple(
+    cuts = tuple(
+        Mishap(rng.uniform(0, 250), "uplink", fleet[0], rng.choice((3.0, 30.0, 100.0, 400.0)))
+        for _ in range(rng.choice((0, 0, 0, 1, 2)))
+    )
+    mishaps = cuts + tuple(
         Mishap(rng.uniform(0, 250), rng.choice(kinds), rng.choice(fleet), rng.choice((2.0, 20.0, 90.0, 250.0, 3000.0)))
         for _ in range(rng.choice((0, 1, 2, 4, 8)))
     )
@@ -224,8 +240,19 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         mishaps=mishaps,
         crashes=crashes,
         requests=(Request(0.0, "deploy"), *_more_requests(rng, fleet)),
+        brake=rng.choice((0, 1, 1, 2)),
+        groups=_groups(rng, fleet),
         meddled=tuple(dict.fromkeys(mishap.host for mishap in mishaps if mishap.kind in BY_HAND)),
     )
+
+
+def _groups(rng: Random, fleet: tuple[str, ...]) -> tuple[tuple[tuple[str, ...], int], ...]:
+    found = []
+    for _ in range(rng.choice((0, 0, 1, 2))):
+        members = tuple(host for host in fleet if rng.random() < 0.6)
+        if members:
+            found.append((members, rng.choice((1, 1, 2))))
+    return tuple(found)
 
 
 def _more_requests(rng: Random, fleet: tuple[str, ...]) -> tuple[Request, ...]:
@@ -237,4 +264,12 @@ def _more_requests(rng: Random, fleet: tuple[str, ...]) -> tuple[Request, ...]:
         found.append(Request(at_s, kind, some if kind in ("deploy", "skip", "retry") else ()))
         if kind == "pause":
             found.append(Request(at_s + rng.uniform(1, 2000), "resume"))
+    for kind in ("freeze", "lock"):
+        if rng.random() < 0.15:
+            # One that nobody ends would hold a rollout for ever.
+            some = tuple(host for host in fleet if rng.random() < 0.4) or fleet[:1]
+            at_s, for_s = rng.uniform(0, 250), rng.choice((None, 20.0, 500.0))
+            found.append(Request(at_s, kind, some, for_s))
+            if for_s is None:
+                found.append(Request(at_s + rng.uniform(1, 1000), f"un{kind}", some))
     return tuple(sorted(found, key=lambda request: request.at_s))

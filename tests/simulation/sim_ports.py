@@ -38,13 +38,23 @@ class Weather:
     copy_cut: float = 0.0
 
 
+@dataclass(slots=True)
+class Uplink:
+    """The control node's own way to the network."""
+
+    up: bool = True
+
+
 class SimHosts:
     """The port ``HostPort``. What was sent is on its way, whatever becomes of the sender."""
 
-    def __init__(self, machines: Mapping[str, SimMachine], weather: Weather, rng: Random) -> None:
+    def __init__(
+        self, machines: Mapping[str, SimMachine], weather: Weather, rng: Random, uplink: Uplink | None = None
+    ) -> None:
         self._machines = machines
         self.weather = weather
         self._rng = rng
+        self._uplink = uplink or Uplink()
 
     async def facts(self, host: Host, *, timeout_s: float) -> HostFacts:
         """Ask what the host is."""
@@ -81,7 +91,7 @@ class SimHosts:
 
     async def _exchange(self, machine: SimMachine, act: Callable[[], Result], timeout_s: float, what: str) -> Result:
         name, rng, weather = machine.host.name, self._rng, self.weather
-        if not machine.receives or rng.random() < weather.refused:
+        if not self._uplink.up or not machine.receives or rng.random() < weather.refused:
             await asyncio.sleep(min(timeout_s, CONNECT_S) * rng.uniform(0.2, 1.0))
             raise Unreachable(f"{name}: no answer")
         loop = asyncio.get_running_loop()
@@ -89,14 +99,14 @@ class SimHosts:
         one_way_s = rng.uniform(0.005, 0.05)
 
         def deliver(*, heard: bool) -> None:
-            if not machine.receives:
+            if not self._uplink.up or not machine.receives:
                 return
             result = act()
             if heard:
                 loop.call_later(one_way_s, arrive, result)
 
         def arrive(result: Result) -> None:
-            if machine.reachable and not answer.done():
+            if self._uplink.up and machine.reachable and not answer.done():
                 answer.set_result(result)
 
         if rng.random() < weather.late:
@@ -116,17 +126,18 @@ class SimHosts:
 class SimProbe:
     """The port ``Probe``: asks the machines how they are."""
 
-    def __init__(self, machines: Mapping[str, SimMachine], rng: Random) -> None:
+    def __init__(self, machines: Mapping[str, SimMachine], rng: Random, uplink: Uplink | None = None) -> None:
         self._machines = machines
         self._rng = rng
+        self._uplink = uplink or Uplink()
         self.rounds = 0
 
     async def round(self, host: Host, request: ProbeRequest) -> tuple[CheckResult, ...]:
         """Make every check."""
         machine = self._machines[host.name]
         self.rounds += 1
-        await asyncio.sleep(self._rng.uniform(0.02, 0.2) if machine.reachable else CONNECT_S)
-        reachable = machine.reachable
+        await asyncio.sleep(self._rng.uniform(0.02, 0.2) if machine.reachable and self._uplink.up else CONNECT_S)
+        reachable = machine.reachable and self._uplink.up
         own = CheckOutcome.PASS if reachable and machine.healthy else CheckOutcome.FAIL
         results = [self._built_in(machine, name, request, reachable=reachable) for name in request.builtin]
         return (*results, *(CheckResult(check.name, own, "answered 500") for check in request.checks))
@@ -145,10 +156,13 @@ class SimProbe:
 class SimPusher:
     """The port ``Pusher``."""
 
-    def __init__(self, machines: Mapping[str, SimMachine], weather: Weather, rng: Random) -> None:
+    def __init__(
+        self, machines: Mapping[str, SimMachine], weather: Weather, rng: Random, uplink: Uplink | None = None
+    ) -> None:
         self._machines = machines
         self.weather = weather
         self._rng = rng
+        self._uplink = uplink or Uplink()
 
     async def push(
         self, host: Host, toplevel: StorePath, *, root: str, progress: Callable[[int, int], None], timeout_s: float
@@ -156,7 +170,7 @@ class SimPusher:
         """Copy."""
         machine = self._machines[host.name]
         await asyncio.sleep(self._rng.uniform(0.5, 8.0))
-        if not machine.reachable:
+        if not self._uplink.up or not machine.reachable:
             raise Unreachable(f"{host.name}: no answer")
         if self._rng.random() < self.weather.copy_cut:
             raise PushError("lost", "the connection was lost")
@@ -169,10 +183,13 @@ class SimPusher:
 class SimTargets:
     """The port ``TargetBuilder``."""
 
-    def __init__(self, machines: Mapping[str, SimMachine], weather: Weather, rng: Random) -> None:
+    def __init__(
+        self, machines: Mapping[str, SimMachine], weather: Weather, rng: Random, uplink: Uplink | None = None
+    ) -> None:
         self._machines = machines
         self.weather = weather
         self._rng = rng
+        self._uplink = uplink or Uplink()
 
     async def build(
         self,
@@ -187,7 +204,7 @@ class SimTargets:
         """Build there; a host that has no derivation cannot."""
         machine = self._machines[host.name]
         await asyncio.sleep(self._rng.uniform(0.5, 20.0))
-        if not machine.reachable:
+        if not self._uplink.up or not machine.reachable:
             raise Unreachable(f"{host.name}: no answer")
         if self._rng.random() < self.weather.copy_cut:
             raise PushError("lost", "the connection was lost")

@@ -12,12 +12,17 @@ from random import Random
 
 from fleetd.controller.commands import (
     AbortRollout,
+    ClearHost,
+    FreezeFleet,
+    LockHost,
     PauseRollout,
     PromoteRollout,
     ResumeRollout,
     RetryHost,
     RollBackRollout,
     SkipHost,
+    UnfreezeFleet,
+    UnlockHost,
 )
 from fleetd.controller.loop import Controller
 from fleetd.errors import JournalError, RefusedError
@@ -28,9 +33,12 @@ from fleetd.executor.sources import Sources
 from fleetd.model.facts import HelperState
 from fleetd.model.fleet import Fleet, Host
 from fleetd.ports import Record
+from fleetd.rollout.brakes import is_braked
 from fleetd.rollout.decision import Capacity
+from fleetd.rollout.quorum import waits_for_group
 from fleetd.rollout.roots import WantedRoots
-from fleetd.rollout.states import shown
+from fleetd.rollout.states import Lost, shown
+from fleetd.rollout.tally import Mark
 from tests.fakes.journal import Disk, MemoryJournal
 from tests.simulation.scenario import Crash, Mishap, Request, Scenario, spec_of, system
 from tests.simulation.sim_host import SimHost
@@ -43,6 +51,7 @@ from tests.simulation.sim_ports import (
     SimPusher,
     SimStore,
     SimTargets,
+    Uplink,
     Weather,
 )
 from tests.simulation.virtual_time import VirtualClock, VirtualLoop
@@ -50,6 +59,9 @@ from tests.simulation.watch import ViolationError, Watch, require
 
 LIVELY_S = 6 * 3600.0
 """Once nothing goes wrong any more, every rollout must end within this."""
+
+WINDOWS_S = 10 * 86400.0
+"""What a rollout gets on top that may start hosts in some minutes of each day."""
 
 QUIET_S = 600.0
 """What hosts get after the last rollout's end to finish by themselves."""
@@ -120,10 +132,11 @@ class Simulation:
             {name: Host(name, ("10.0.0.1",), builds_itself=builders.random() < 0.3) for name in scenario.hosts}
         )
         self.watch = Watch(scenario, self.machines)
-        self.hosts = SimHosts(self.machines, scenario.weather, Random(rng.random()))
-        self.pusher = SimPusher(self.machines, scenario.weather, Random(rng.random()))
-        self.targets = SimTargets(self.machines, scenario.weather, Random(f"targets {scenario.seed}"))
-        self.probe = SimProbe(self.machines, Random(rng.random()))
+        self.uplink = Uplink()
+        self.hosts = SimHosts(self.machines, scenario.weather, Random(rng.random()), self.uplink)
+        self.pusher = SimPusher(self.machines, scenario.weather, Random(rng.random()), self.uplink)
+        self.targets = SimTargets(self.machines, scenario.weather, Random(f"targets {scenario.seed}"), self.uplink)
+        self.probe = SimProbe(self.machines, Random(rng.random()), self.uplink)
         self.builder = SimBuilder(Random(rng.random()), scenario.broken)
         self.disk = Disk()
         self.appends = 0
@@ -184,7 +197,8 @@ class Simulation:
                     break
                 if self._is_over():
                     return True
-                late = self.loop.time() > self.scenario.quiet_at_s + LIVELY_S
+                waits_s = WINDOWS_S if self.scenario.policy.windows else 0.0
+                late = self.loop.time() > self.scenario.quiet_at_s + LIVELY_S + waits_s
                 require(not late, f"stuck: {self._where()}")
             life.result()
         except (_Died, JournalError):
@@ -224,9 +238,25 @@ class Simulation:
                 request = self._waiting[0]
                 await self._submit(controller, request)
                 self._waiting.pop(0)
+            if self.loop.time() > self.scenario.quiet_at_s:
+                await self._do_what_is_told(controller)
             await asyncio.sleep(0.5)
 
-    async def _submit(self, controller: Controller, request: Request) -> None:
+    async def _do_what_is_told(self, controller: Controller) -> None:
+        """Do what blocked_by says: a person looks at unwell hosts, unless they may still answer, and skips others."""
+        world = self.watch.world
+        for host in tuple(world.fleetwide.unwell):
+            lost = any(isinstance(rollout.hosts.get(host), Lost) for rollout in world.rollouts.values())
+            if not lost and any(is_braked(world, rollout) for _name, rollout in world.active()):
+                await controller.submit(ClearHost(host, "a person"))
+        if self.loop.time() < self.scenario.quiet_at_s + QUIET_S:
+            return
+        for name, rollout in tuple(world.active()):
+            for host in tuple(rollout.tally.hosts[Mark.STARTABLE]):
+                if waits_for_group(world, rollout, host, self.clock.now()) is not None:
+                    await self._submit(controller, Request(0.0, "skip", (host,)), name)
+
+    async def _submit(self, controller: Controller, request: Request, about: str = "r-1") -> None:
         try:
             match request.kind:
                 case "deploy":
@@ -242,7 +272,17 @@ class Simulation:
                 case "promote":
                     await controller.submit(PromoteRollout("r-1", "a person"))
                 case "skip":
-                    await controller.submit(SkipHost("r-1", request.hosts[0], "a person"))
+                    await controller.submit(SkipHost(about, request.hosts[0], "a person"))
+                case "freeze":
+                    await controller.submit(FreezeFleet("a person", "a freeze", for_s=request.for_s))
+                case "unfreeze":
+                    await controller.submit(UnfreezeFleet("a person"))
+                case "lock":
+                    for host in request.hosts:
+                        await controller.submit(LockHost(host, "a person", "a lock", for_s=request.for_s))
+                case "unlock":
+                    for host in request.hosts:
+                        await controller.submit(UnlockHost(host, "a person"))
                 case "retry":
                     for host in request.hosts:
                         await controller.submit(RetryHost("r-1", host, "a person"))
@@ -301,6 +341,7 @@ class Simulation:
 
     def _happen(self, mishap: Mishap) -> None:
         machine = self.machines[mishap.host]
+        self.watch.mishap(mishap, self.loop.time())
         self.watch.trace.append(f"- {self.clock.now():.3f} {mishap.host} {mishap.kind}")
         match mishap.kind:
             case "link":
@@ -310,6 +351,9 @@ class Simulation:
                 self._for_a_while(machine, "hears", False, mishap.for_s)
             case "mute":
                 self._for_a_while(machine, "answers", False, mishap.for_s)
+            case "uplink":
+                self.watch.uplink_cut(self.loop.time())
+                self._for_a_while(self.uplink, "up", False, mishap.for_s)
             case "disk":
                 self._for_a_while(machine, "disk_full", True, mishap.for_s)
             case "power":
@@ -326,7 +370,7 @@ class Simulation:
             case _:
                 machine.meddle(system(mishap.host, 9))
 
-    def _for_a_while(self, machine: SimMachine, what: str, value: bool, for_s: float) -> None:
+    def _for_a_while(self, machine: SimMachine | Uplink, what: str, value: bool, for_s: float) -> None:
         setattr(machine, what, value)
         self.loop.call_later(for_s, setattr, machine, what, not value)
 

@@ -28,16 +28,25 @@ from fleetd.rollout.states import (
     Lost,
     Reverted,
     Reverting,
+    RolledBack,
     Stranded,
     Switching,
     Trial,
 )
 from fleetd.rollout.world import Rollout, World
-from tests.simulation.scenario import Scenario
+from tests.simulation.scenario import Mishap, Scenario
 from tests.simulation.sim_machine import GOOD, SimMachine
 
 _UNPROVEN = (Switching, Trial, Committing, Reverting, Lost)
 _BEGUN = (Copying, Copied, Switching, Trial, Committing, Reverting)
+
+
+TROUBLE_FORGOTTEN_S = 300.0
+"""A machine that had trouble of its own for this long before the control node had may still be judged by it."""
+
+
+OFF_IS_KNOWN_S = 90.0
+"""By then a look at a machine that is off has ended, and every earlier one is too old."""
 
 
 class ViolationError(AssertionError):
@@ -60,6 +69,12 @@ class Watch:
         self.trace: list[str] = []
         self.events = 0
         self._fences: dict[str, Fence] = dict.fromkeys(machines, NO_FENCE)
+        self._troubled_until: dict[str, float] = {}
+        self._uplink_cut_at: float | None = None
+        self._off_since: dict[str, float] = {}
+        self._cleared: dict[str, None] = {}
+        self._held_until: dict[str, float] = {}
+        """Until when each locked host is, and under "" the whole fleet."""
 
     # -- the journal --------------------------------------------------------------------------------------------
 
@@ -81,11 +96,18 @@ class Watch:
                 self._wave_has_evidence(event)
             case _:
                 pass
+        if isinstance(event, e.HostUnhealthy | e.HostGivenUp):
+            self._not_blamed_for_the_uplink(event)
+        if isinstance(event, e.TrialIntended | e.CopyIntended | e.WavePassed | e.RolloutStarted):
+            require(self.world.fleetwide.isolated is None, f"{event}: it starts while the controller hears nobody")
+        if isinstance(event, e.TrialIntended | e.CopyIntended):
+            self._not_held(event)
         if isinstance(event, e.TrialIntended):
             rollout = self.world.rollouts[event.rollout]
             if rollout.hosts[event.host].task.direction is Direction.DEPLOY:
                 require(rollout.header.paused is None, f"{event.host}: a trial starts in a paused rollout")
                 self._budget_allows(rollout)
+                self._brake_allows(event.host)
 
     def _after(self, event: e.Event) -> None:
         if isinstance(event, e.HostGivenUp | e.HostReported | e.OrderNotSent | e.OrderRejected):
@@ -93,14 +115,54 @@ class Watch:
         match event:
             case e.TrialIntended():
                 self._radius(event)
+                self._quorum(event)
             case e.CommitIntended():
                 self._proven(event)
             case e.HostReported(state=HelperState.COMMITTED):
                 self._committed(event)
             case e.RolloutFinished():
                 self._finished(event)
+            case e.HostCleared():
+                self._cleared[event.host] = None
+            case e.HostLocked() | e.HostUnlocked():
+                self._held_until[event.host] = _held_until(event)
+            case e.FreezeSet() | e.FreezeLifted():
+                self._held_until[""] = _held_until(event)
             case _:
                 pass
+
+    def _not_held(self, event: e.TrialIntended | e.CopyIntended) -> None:
+        if self.world.rollouts[event.rollout].hosts[event.host].task.direction is Direction.DEPLOY:
+            for name, word in (("", "frozen"), (event.host, "locked")):
+                until = self._held_until.get(name, -math.inf)
+                require(event.at >= until, f"{event.host}: {type(event).__name__} while it is {word}")
+            # The simulation's windows are of UTC, and open every day.
+            minute = event.at % 86400 / 60
+            windows = self.scenario.policy.windows
+            is_open = not windows or any(window.start_min <= minute < window.end_min for window in windows)
+            require(is_open, f"{event.host}: {type(event).__name__} outside of its windows")
+
+    def mishap(self, mishap: Mishap, at: float) -> None:
+        """Something is wrong with one machine for a while."""
+        if mishap.kind in ("power", "menu"):
+            self._off_since.setdefault(mishap.host, at)
+        if mishap.kind != "uplink":
+            self._troubled_until[mishap.host] = max(self._troubled_until.get(mishap.host, 0.0), at + mishap.for_s)
+
+    def uplink_cut(self, at: float) -> None:
+        """The control node hears nobody from now on."""
+        self._uplink_cut_at = at
+
+    def _not_blamed_for_the_uplink(self, event: e.HostUnhealthy | e.HostGivenUp) -> None:
+        machine, cut_at = self.machines[event.host], self._uplink_cut_at
+        known = [name for _rollout, of in self.world.active() for name in of.hosts]
+        others = [name for name in (*known, *self.world.records) if name != event.host]
+        if cut_at is None or not others or event.host in self.scenario.meddled:
+            return
+        untroubled = self._troubled_until.get(event.host, -math.inf) < cut_at - TROUBLE_FORGOTTEN_S
+        well = machine.healthy and machine.reachable and machine.host.state in (HelperState.IDLE, HelperState.COMMITTED)
+        blamed = isinstance(event, e.HostUnhealthy) and untroubled and well
+        require(not blamed, f"{event.host} is well, and is blamed for the control node's own network")
 
     def _one_flight(self, event: e.TrialIntended | e.CommitIntended | e.RevertIntended | e.SettleIntended) -> None:
         state = self.world.rollouts[event.rollout].hosts[event.host]
@@ -126,6 +188,18 @@ class Watch:
         failed = [host for host in rollout.hosts if _failed(rollout.hosts[host]) and host not in forgiven]
         require(len(failed) <= _floor(budget.total, len(rollout.hosts)), f"a trial starts though {failed} failed")
 
+    def _brake_allows(self, host: str) -> None:
+        unwell: dict[str, None] = {}
+        for rollout in self.world.rollouts.values():
+            for name, state in rollout.hosts.items():
+                if isinstance(state, Lost | Stranded) or (isinstance(state, Committed | Current) and state.unhealthy):
+                    if name not in self._cleared:
+                        unwell[name] = None
+                elif isinstance(state, Committed | Current | RolledBack):
+                    unwell.pop(name, None)
+        allowed = not self.scenario.brake or len(unwell) <= self.scenario.brake or host in unwell
+        require(allowed, f"{host}: a trial starts though {list(unwell)} are unwell (the brake)")
+
     def _radius(self, event: e.TrialIntended) -> None:
         policy, rollout = self.scenario.policy, self.world.rollouts[event.rollout]
         going_back = rollout.hosts[event.host].task.direction is Direction.ROLLBACK
@@ -140,6 +214,21 @@ class Watch:
         if not going_back and not any(_well(state) for state in rollout.hosts.values()):
             mine = [host for name, host in unproven if name == event.rollout]
             require(len(mine) == 1, f"the first host is not alone: {mine}")
+
+    def _quorum(self, event: e.TrialIntended) -> None:
+        """What the journal knows of a group's members, and what has been so on the machines for a while."""
+        gone = {name for name, machine in self.machines.items() if not machine.powered and self._is_off(name, event.at)}
+        gone |= {host for _rollout, host in self._unproven()} | set(self.world.fleetwide.unwell)
+        for members, most in self.scenario.groups:
+            excused = event.host in self.world.fleetwide.unwell or not self.machines[event.host].healthy
+            if event.host not in members or excused or event.host in self._troubled_until:
+                continue
+            missing = sorted(gone & set(members))
+            require(len(missing) <= most, f"{missing} of a group are unavailable, {most} may be (groups)")
+
+    def _is_off(self, name: str, at: float) -> bool:
+        since = self._off_since.get(name)
+        return since is not None and at > since + OFF_IS_KNOWN_S
 
     def _limit(self, name: str, host: str) -> int:
         policy, hosts = self.scenario.policy, self.world.rollouts[name].hosts
@@ -225,6 +314,12 @@ class Watch:
         if machine.under_way and name not in self.scenario.meddled:
             counted = any(host == name for _rollout, host in self._unproven())
             require(counted, f"{name} is {machine.host.state} and counts nowhere as unproven (promise 2)")
+
+
+def _held_until(event: e.HostLocked | e.HostUnlocked | e.FreezeSet | e.FreezeLifted) -> float:
+    if isinstance(event, e.HostUnlocked | e.FreezeLifted):
+        return event.at
+    return math.inf if event.until is None else event.until
 
 
 def _well(state: HostState) -> bool:

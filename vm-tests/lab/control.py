@@ -194,6 +194,18 @@ class Control:
         document["hosts"] = {host["name"]: host for host in self._client.pages(f"{path}/hosts", "hosts")}
         return document
 
+    def host(self, name: str) -> dict[str, Any]:
+        """Return what is known of a host."""
+        found: dict[str, Any] = self._client.get(f"/v1/hosts/{name}")
+        return found
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return every record of the journal."""
+        found: list[dict[str, Any]] = []
+        while page := self._client.get(f"/v1/events?after={found[-1]['seq'] if found else 0}")["events"]:
+            found += page
+        return found
+
     def wait_for(self, name: str, host: str, *states: str, timeout_s: float = 120) -> dict[str, Any]:
         """Wait until a host of a rollout is in one of these states."""
         end = time.monotonic() + timeout_s

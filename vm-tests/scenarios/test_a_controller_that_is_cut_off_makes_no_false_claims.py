@@ -1,4 +1,6 @@
-"""The controller loses its hosts in the middle of a wave: they go back by themselves, and it claims nothing else."""
+"""The controller loses its hosts in the middle of a wave: they go back by themselves, it claims nothing else, and none
+of it is held against them: a control node that hears nobody is what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,15 @@ def test_a_controller_that_is_cut_off_makes_no_false_claims(scene: Scene) -> Non
         if scene.record(host, "state"):
             scene.wait_state(host, "reverted", "committed")
     assert scene.page(hosts[1]) == "greeting v1", "it went back without anybody's word"
+    scene.until(lambda: "controller-isolated" in reasons(control, name), "the controller has noticed")
     for host in hosts:
         host.heal()
     final = control.wait_final(name)
-    assert final["phase"] != "succeeded", final["finish_reason"]
     assert scene.untrue_claims(final, before) == []
+    assert final["phase"] == "succeeded", "those that went back meanwhile are tried once more"
+    kinds = [str(event["kind"]) for event in control.events()]
+    assert [kinds.count(kind) for kind in ("ControllerIsolated", "ContactRestored")] == [1, 1]
+    assert {"HostUnhealthy", "RolloutFailing", "HostDeferred", "RollbackDecided"} & set(kinds) == set()
 
 
 @pytest.mark.parametrize("direction", ["in", "out"])
@@ -65,6 +71,11 @@ def test_a_commit_that_nobody_saw_fail_is_found_by_looking(scene: Scene) -> None
     assert final["phase"] == "rolled-back", final["finish_reason"]
     assert scene.runs(host) == before
     assert scene.page(host) == "greeting v1"
+
+
+def reasons(control: Control, rollout: str) -> list[str]:
+    """Return what a rollout waits for."""
+    return [str(block["reason"]) for block in control.rollout(rollout)["blocked_by"]]
 
 
 def is_lost(control: Control, rollout: str, host: str) -> bool:
