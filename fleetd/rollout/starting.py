@@ -47,6 +47,7 @@ _BUSY_STATES = (
     HelperState.COMMITTING,
     HelperState.UNDOING,
     HelperState.REVERTING,
+    HelperState.REBOOTING,
 )
 
 

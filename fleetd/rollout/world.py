@@ -28,6 +28,7 @@ from fleetd.rollout.states import (
     Failed,
     HostState,
     Pending,
+    Rebooting,
     Reverted,
     RolledBack,
     Stranded,
@@ -326,7 +327,7 @@ def _is_progress(before: HostState, after: HostState) -> bool:
     However a copy ends, it does: a host gets only so many, and each has a limit of its own.
     """
     match before, after:
-        case (Copying(), Copied() | Pending()) | (Switching(), Trial()):
+        case (Copying(), Copied() | Pending()) | (Switching(), Rebooting() | Trial()) | (Rebooting(), Trial()):
             return True
         case _:
             return is_final(after) and not is_final(before)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 from fleetd.model.check import Check, HttpCheck
 from fleetd.model.facts import Verdict
 from fleetd.model.fleet import Installable
 from fleetd.model.goal import Goal
-from fleetd.model.policy import FailureBudget, OnFailure, Policy, RollbackScope, Size, Unreachable
+from fleetd.model.policy import FailureBudget, OnFailure, Policy, Reboot, RollbackScope, Size, Unreachable
 from fleetd.model.store_path import StorePath
 from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec, Wave
 from tests.simulation.sim_machine import GOOD, Behaviour
@@ -27,6 +28,7 @@ POLICY = Policy(
     contact_timeout_s=60,
     commit_timeout_s=30,
     revert_timeout_s=40,
+    reboot_timeout_s=180,
     progress_deadline_s=900,
     failure_budget=FailureBudget(Size(), Size(), Size()),
 )
@@ -153,6 +155,14 @@ BAD = (
 )
 
 
+UNBOOTABLE: tuple[dict[str, Any], ...] = (
+    {"kernel": "bad", "boots": False},
+    {"kernel": "bad", "panics": True},
+    {"kernel": "bad", "lists": False},
+    {"guarded": False},
+    {"major": "next"},
+)
+
 SMALL_FLEET = 10
 
 
@@ -211,7 +221,7 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         )
         for _ in range(rng.choice((0, 0, 1, 1, 3)))
     )
-    return Scenario(
+    drawn = Scenario(
         seed=seed,
         hosts=fleet,
         policy=policy,
@@ -226,6 +236,26 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         requests=(Request(0.0, "deploy"), *_more_requests(rng, fleet)),
         meddled=tuple(dict.fromkeys(mishap.host for mishap in mishaps if mishap.kind in BY_HAND)),
     )
+    return _with_reboots(rng, drawn)
+
+
+def _with_reboots(rng: Random, scenario: Scenario) -> Scenario:
+    """Some fleets get systems that must be booted, and a policy that allows it, or not."""
+    if rng.random() < 0.5:
+        return scenario
+    reboot = rng.choice((Reboot.NEVER, Reboot.WHEN_NEEDED, Reboot.WHEN_NEEDED, Reboot.ALWAYS))
+    behaviours = dict(scenario.behaviours)
+    for host in scenario.hosts:
+        behaviours[system(host, 1)] = replace(GOOD, guarded=rng.random() < 0.5)
+        for version in (2, 3):
+            path = system(host, version)
+            like = behaviours.get(path, GOOD)
+            if rng.random() < 0.6:
+                like = replace(like, kernel=f"{version}", boot_s=rng.uniform(5.0, 80.0), guarded=True)
+            if rng.random() < 0.2:
+                like = replace(like, **rng.choice(UNBOOTABLE))
+            behaviours[path] = like
+    return replace(scenario, behaviours=behaviours, policy=replace(scenario.policy, reboot=reboot))
 
 
 def _more_requests(rng: Random, fleet: tuple[str, ...]) -> tuple[Request, ...]:
