@@ -12,6 +12,7 @@ from tests.host.laws import NEW, OLD, OTHER, Law, is_back, is_untouched, order, 
 from tests.host.rig import Rig
 
 TIMES = OrderTimes(20, 30, 150, 20, 40, reboot_timeout_s=100)
+GUARDED = frozenset(("guard", "switch"))
 GOES_DOWN_S = 50
 """Half of the time that a reboot has."""
 
@@ -41,7 +42,7 @@ def comes_up(rig: Rig) -> None:
     goes_down(rig)
     rig.reboot()
     rig.boot_service()
-    assert (rig.shown().state, rig.shown().units) == ("rebooting", {"guard", "switch"})
+    assert (rig.shown().state, rig.shown().units) == ("rebooting", GUARDED)
     rig.run_switch()
     assert (rig.shown().state, rig.shown().current) == ("trial", NEW)
 
@@ -214,7 +215,7 @@ def after_the_reboot_a_guard_is_armed(rig: Rig) -> None:
     rig.set("uptime", "7.25 0.00")
     rig.boot_service()
     shown = rig.shown()
-    assert (shown.current, shown.units, shown.deadline) == (NEW, {"guard", "switch"}, str(7 + 20 + 30 + 30))
+    assert (shown.current, shown.units, shown.deadline) == (NEW, GUARDED, str(7 + 20 + 30 + 30))
 
 
 def a_trial_by_reboot_is_committed(rig: Rig) -> None:

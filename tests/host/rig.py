@@ -163,9 +163,10 @@ boot)
   init=${me#"$(readlink -f "$C/..")"}/init
   if [ -d "$C/../boot/loader" ]; then
     rm -f "$C"/../boot/loader/entries/*
+    root=$(readlink -f "$C/..")
     for listed in "$(readlink -f "$C/../nix/var/nix/profiles/system")" "$me"; do
       [ "$how" != unlisted ] || [ "$listed" = "$me" ] || continue
-      printf 'options init=%s/init\n' "${listed#"$(readlink -f "$C/..")"}" >"$C/../boot/loader/entries/nixos-${listed##*-}.conf"
+      printf 'options init=%s/init\n' "${listed#"$root"}" >"$root/boot/loader/entries/nixos-${listed##*-}.conf"
     done
     printf 'default nixos-%s.conf\n' "${me##*-}" >"$C/../boot/loader/loader.conf"
   else printf 'DEFAULT d\nLABEL d\nAPPEND init=%s quiet\n' "$init" >"$C/../boot/extlinux/extlinux.conf"; fi

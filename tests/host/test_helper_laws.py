@@ -349,7 +349,8 @@ MUTANTS = (
     ),
     Mutant(
         "after_the_reboot_a_guard_is_armed",
-        'put "$S/$id/deadline" $((M[armed] + M[switch_timeout_s] + 30 + M[contact_timeout_s])) &&\n    put "$S/$id/meta"',
+        'put "$S/$id/deadline" $((M[armed] + M[switch_timeout_s] + 30 + M[contact_timeout_s])) &&\n'
+        '    put "$S/$id/meta"',
         'put "$S/$id/meta"',
     ),
     Mutant("a_trial_by_reboot_is_committed", '    resume "$id"\n  elif foreign', "    :\n  elif foreign"),

@@ -17,7 +17,7 @@ KERNEL = replace(GOOD, kernel="2", guarded=True)
 
 def fleet(like: Behaviour = KERNEL, *, count: int = 3, first: Behaviour | None = None, **changes: object) -> Scenario:
     """Return a fleet whose new systems behave so, that of the first host perhaps in another way."""
-    behaviours = {system(name, 2): like for name in names(count)}
+    behaviours: dict[str, Behaviour] = {system(name, 2): like for name in names(count)}
     if first is not None:
         behaviours[system("h1", 2)] = first
     policy = replace(POLICY, reboot=Reboot.WHEN_NEEDED)
