@@ -85,6 +85,18 @@ class RollBackHosts:
 
 
 @dataclass(frozen=True, slots=True)
+class RebootHosts:
+    """Reboot hosts into what they run: a rollout without a revision. ``when_needed``: only those that need it."""
+
+    requested_by: str
+    key: RequestKey | None = None
+    on: str = ""
+    policy: str = "default"
+    when_needed: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ClearHost:
     """A person looked: a lost or stranded host is gone, or in order, and nothing waits for it any longer."""
 
@@ -161,7 +173,7 @@ class SkipHost:
 RolloutVerb = PauseRollout | ResumeRollout | PromoteRollout | ApproveWave | DenyWave | RetryHost | SkipHost
 """What is said to a rollout that runs; ``verbs`` has the rules."""
 
-Command = SubmitRollout | AbortRollout | RollBackRollout | RollBackHosts | ClearHost | RolloutVerb
+Command = SubmitRollout | AbortRollout | RollBackRollout | RollBackHosts | RebootHosts | ClearHost | RolloutVerb
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ class OnHost:
         try:
             closure = await self._store.closure(task.to)
         except ToplevelError:
-            if kind is not Kind.ROLLBACK:
+            if kind is Kind.DEPLOY:
                 raise
             return ""
         return next((f"sha256:{nix32(info.nar_hash)}" for info in closure if info.path == task.to), "")

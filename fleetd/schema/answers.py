@@ -80,7 +80,10 @@ class Fleet(Answer):
 
 
 class Host(Answer):
-    """What is known of a host: what was observed and when, and what is owed."""
+    """What is known of a host: what was observed and when, and what is owed.
+
+    ``boot_proven``: it has booted the kernel, initrd, modules, parameters and init interface of what it runs.
+    """
 
     name: str
     domain: str
@@ -95,6 +98,7 @@ class Host(Answer):
     contact: str
     drifted: bool
     needs_reboot: bool | None
+    boot_proven: bool | None
     observed_at: str | None
     blocked_by: list[BlockedBy]
 

@@ -6,7 +6,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleetd.controller.commands import Accepted, Command, Document, Figures, RequestKey, RollBackHosts, SubmitRollout
+from fleetd.controller.commands import (
+    Accepted,
+    Command,
+    Document,
+    Figures,
+    RebootHosts,
+    RequestKey,
+    RollBackHosts,
+    SubmitRollout,
+)
 from fleetd.errors import FleetdError, NotFoundError, SelectorError, UsageError
 from fleetd.ports import Record
 
@@ -63,6 +72,7 @@ def observed_document(name: str, **changes: object) -> dict[str, object]:
         "contact": "ok",
         "drifted": False,
         "needs_reboot": False,
+        "boot_proven": True,
         "observed_at": None,
         "blocked_by": [],
         "machine_id": "",
@@ -100,7 +110,7 @@ class FakeControl:
         """Keep the command; the same key is the same rollout."""
         if self.error is not None:
             raise self.error
-        key = command.key if isinstance(command, SubmitRollout | RollBackHosts) else None
+        key = command.key if isinstance(command, SubmitRollout | RollBackHosts | RebootHosts) else None
         if key is not None and (repeated := await self.repeat(key)) is not None:
             return repeated
         self.commands.append(command)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fleetd.model.check import Check, HttpCheck
 from fleetd.model.facts import Verdict
-from fleetd.model.fleet import Installable
+from fleetd.model.fleet import Installable, Prebuilt
 from fleetd.model.goal import Goal
 from fleetd.model.policy import FailureBudget, OnFailure, Policy, Reboot, RollbackScope, Size, Unreachable
 from fleetd.model.store_path import StorePath
@@ -134,6 +134,14 @@ def spec_of(scenario: Scenario, request: Request, version: int) -> RolloutSpec:
         contact_s=CONTACT_S,
         key=f"v{version}",
     )
+
+
+def reboot_of(scenario: Scenario, request: Request) -> RolloutSpec:
+    """Return what a request to reboot hosts asks for: each into what it ran from the start."""
+    spec = spec_of(scenario, request, 1)
+    hosts = tuple(replace(plan, source=Prebuilt(system(plan.name, 1))) for plan in spec.hosts)
+    policy = replace(scenario.policy, reboot=Reboot.ALWAYS, on_failure=OnFailure.STOP)
+    return replace(spec, kind=Kind.REBOOT, hosts=hosts, policy=policy, revision="what runs", key=f"{request.at_s}")
 
 
 BY_HAND = ("meddle", "menu", "state")

@@ -92,10 +92,31 @@ def test_a_host_that_does_not_come_back_stops_the_rollout_and_is_seen_again_when
     assert versions(report) == {"v1"}
 
 
+REBOOT = fleet(GOOD, policy=POLICY, requests=(Request(0.0, "reboot"),))
+
+
+def test_a_reboot_boots_every_host_into_what_it_runs() -> None:
+    report = simulate(REBOOT)
+    assert report.phases == {"r-1": "succeeded"}
+    assert set(report.boots.values()) == {2}
+    assert versions(report) == {"v1"}
+
+
+def test_a_host_that_is_unwell_after_its_reboot_stops_it() -> None:
+    ill = {system("h1", 1): replace(GOOD, sick_after_s=0.0)}
+    report = simulate(replace(REBOOT, behaviours=ill, policy=replace(POLICY, builtin_off=())))
+    # It was as unwell before: what failed already does not count.
+    assert report.phases == {"r-1": "succeeded"}
+    report = simulate(replace(REBOOT, behaviours={system("h1", 1): replace(GOOD, ends=Verdict.FAILED)}))
+    assert report.phases == {"r-1": "failed"}
+    assert report.boots == {"h1": 2, "h2": 1, "h3": 1}
+
+
 SCENES = {
     "well": fleet(count=2),
     "unwell": fleet(count=2, first=replace(KERNEL, healthy=False)),
     "panics": fleet(count=2, first=replace(KERNEL, panics=True)),
+    "a reboot": replace(REBOOT, hosts=names(2)),
     "taken back": fleet(count=1, requests=(Request(0.0, "deploy"), Request(90.0, "rollback"))),
 }
 

@@ -217,7 +217,8 @@ class Watch:
         record = host.record
         if name in self.scenario.meddled or record is None:
             return
-        allowed = self.scenario.policy.reboot is not Reboot.NEVER
+        by_word = any(request.kind == "reboot" for request in self.scenario.requests)
+        allowed = by_word or self.scenario.policy.reboot is not Reboot.NEVER
         require(allowed or not host.going_down, f"{name} is rebooted, and the policy says never")
         if record.state in (HelperState.SWITCHING, HelperState.TRIAL, HelperState.REBOOTING):
             safe = host.boot_default == record.old and record.boot_id == host.boot_id
