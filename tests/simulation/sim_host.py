@@ -301,7 +301,8 @@ class SimHost:
         self.units.switch = False
         if record.old != record.new:
             self.profile = record.new
-        if not ready:
+            self.boot_default = record.old if ready else self.boot_default
+        if not ready or self.boot_default != record.old:
             record.verdict, record.by, record.state = Verdict.INTERRUPTED, "switch", S.REVERTING
             self.units.revert = True
             return
@@ -371,6 +372,9 @@ class SimHost:
             # The default is the old system again; a boot starts it, and whoever looks then says how it ended.
             self.profile = self.boot_default = record.old
             self.oneshot, self.going_down = "", True
+            if record.attempts >= REVERT_ATTEMPTS:
+                record.state = S.STRANDED  # it was told to reboot three times, and did not
+                self.units = Units()
         elif well:
             self.oneshot = ""
             self.current = self.profile = self.boot_default = record.old

@@ -349,5 +349,5 @@ class SimMachine:
         well = self._reverts_failed >= self._new().reverts_failing
         self._reverts_failed += not well
         self._step(lambda: self.host.revert_ends(well=well))
-        if self._running.get("revert") is token:
+        if self._running.get("revert") is token and not self.host.going_down:
             self._later("revert", token, RESTART_S, lambda: self._revert(token))

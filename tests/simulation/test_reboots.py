@@ -87,6 +87,8 @@ def test_a_bad_boot_takes_the_host_back_and_stops_the_rollout(bad: Behaviour) ->
 
 def test_a_host_that_does_not_come_back_stops_the_rollout_and_is_seen_again_when_its_power_was_cycled() -> None:
     report = simulate(fleet(first=replace(KERNEL, boots=False)))
+    times = {line.split()[4]: float(line.split()[1]) for line in report.trace if "h1" in line}
+    assert times["HostGivenUp"] - times["TrialIntended"] < POLICY.reboot_timeout_s + 60
     assert report.phases == {"r-1": "needs-operator"} or report.phases == {"r-1": "rolled-back"}
     assert report.states["r-1"]["h1"] == "reverted"
     assert versions(report) == {"v1"}
@@ -102,8 +104,16 @@ def test_a_reboot_boots_every_host_into_what_it_runs() -> None:
     assert versions(report) == {"v1"}
 
 
+def test_a_host_that_runs_something_else_by_now_is_not_rebooted() -> None:
+    behaviours: dict[str, Behaviour] = {system(name, 1): replace(GOOD, guarded=True) for name in names(3)}
+    scene = replace(REBOOT, behaviours=behaviours, mishaps=(Mishap(0.2, "meddle", "h3"),), meddled=("h3",))
+    report = simulate(scene)
+    assert report.states["r-1"] == {"h1": "committed", "h2": "committed", "h3": "deferred"}
+    assert report.boots == {"h1": 2, "h2": 2, "h3": 1}
+
+
 def test_a_host_that_is_unwell_after_its_reboot_stops_it() -> None:
-    ill = {system("h1", 1): replace(GOOD, sick_after_s=0.0)}
+    ill: dict[str, Behaviour] = {system("h1", 1): replace(GOOD, sick_after_s=0.0)}
     report = simulate(replace(REBOOT, behaviours=ill, policy=replace(POLICY, builtin_off=())))
     # It was as unwell before: what failed already does not count.
     assert report.phases == {"r-1": "succeeded"}
