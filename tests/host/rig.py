@@ -156,7 +156,7 @@ boot)
   fail) exit 1 ;;
   die) die ;;
   lie) exit 0 ;;
-  garble) sed -i 's/^DEFAULT .*/DEFAULT x/; s/^default .*/default x.conf/' "$C"/../boot/*/*.conf; exit 0 ;;
+  garble) [ ! -d "$C/../boot/extlinux" ] || { sed -i 's/^DEFAULT .*/DEFAULT x/' "$C/../boot/extlinux/extlinux.conf"; exit 0; } ;;
   fill-disk) echo 0 >"$C/full-from" ;;
   taken-back) for state in "$C"/../nix/var/fleetd-host/*/state; do echo undoing >"$state"; done ;;
   esac
@@ -169,6 +169,7 @@ boot)
       printf 'options init=%s/init\n' "${listed#"$root"}" >"$root/boot/loader/entries/nixos-${listed##*-}.conf"
     done
     printf 'default nixos-%s.conf\n' "${me##*-}" >"$C/../boot/loader/loader.conf"
+    [ "$how" != garble ] || echo 'default x.conf' >"$C/../boot/loader/loader.conf"
   else printf 'DEFAULT d\nLABEL d\nAPPEND init=%s quiet\n' "$init" >"$C/../boot/extlinux/extlinux.conf"; fi
   [ "$how" != die-after ] || die ;;
 esac

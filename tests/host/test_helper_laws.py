@@ -215,8 +215,8 @@ MUTANTS = (
     ),
     Mutant(
         "an_unreadable_loader_is_put_back_after_a_commit_began",
-        '|| [ -e "$S/$1/commit.deadline" ] || return 0',
-        "|| return 0",
+        '|| [ -e "$S/$1/commit.deadline" ] || [',
+        "|| [",
     ),
     Mutant("a_host_that_an_operator_switched_is_left_alone", 'foreign() { [ -n "$1" ] &&', "foreign() { false &&"),
     Mutant("a_link_that_cannot_be_read_is_no_operator", 'foreign() { [ -n "$1" ] &&', "foreign() {"),
@@ -361,8 +361,8 @@ MUTANTS = (
     ),
     Mutant(
         "a_boot_that_fell_back_is_a_trial_that_failed",
-        '  if [ "$state" = rebooting ]; then\n    came_back',
-        "  if false; then\n    came_back",
+        '  if [ "$2" = "${M[new]}" ] && [ "$booted" = "${M[new]}" ]; then\n    resume',
+        "  if true; then\n    resume",
     ),
     Mutant(
         "a_third_system_that_was_booted_is_left_alone",

