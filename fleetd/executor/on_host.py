@@ -173,6 +173,9 @@ class OnHost:
                 break
             await self._clock.sleep(FOLLOW_LOST_S if lost else FOLLOW_EVERY_S)
             try:
+                if lost:
+                    # It may have been rebooted meanwhile, and its facts take up what that left.
+                    await self.facts(host, timeout_s=contact_s)
                 status = await self._hosts.status(host, timeout_s=contact_s)
                 lost = ""
             except FleetdError as error:

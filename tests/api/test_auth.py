@@ -48,6 +48,7 @@ NEEDS = {
     ("POST", "/v1/rollouts/{id}/abort"): "deploy",
     ("POST", "/v1/rollouts/{id}/rollback"): "deploy",
     ("POST", "/v1/rollback"): "deploy",
+    ("POST", "/v1/reboots"): "deploy",
     ("GET", "/v1/events"): "read",
     ("GET", "/metrics"): "read",
     ("POST", "/v1/hooks/{name}"): "its own",

@@ -72,6 +72,7 @@ def test_what_nobody_confirms_goes_back_by_itself_by_a_reboot(rig: Rig, deputy: 
     rig.until(lambda: rig.host.is_running() and rig.booted == rig.old and rig.host.boot_id() != boot, timeout_s=60)
     rig.host.heal()
     rig.host.wait_ready()
+    deputy.facts()
     status = deputy.until(S.REVERTED, S.STRANDED)
     assert (status.state, status.by) == (S.REVERTED, "guard"), status
     is_back(rig, deputy)
@@ -85,6 +86,9 @@ def test_a_system_that_does_not_come_up_falls_back_to_the_old_one(rig: Rig, depu
     if fault == "boot-hangs":
         rig.until(lambda: f"booting {new}" in rig.host.console(), timeout_s=60)
         rig.host.power_cycle()
+    rig.until(lambda: f"booting {rig.old}" in rig.host.console().partition(f"booting {new}")[2], timeout_s=60)
+    rig.host.wait_ready()
+    deputy.facts()
     status = deputy.until(S.REVERTED, S.TRIAL, S.STRANDED)
     assert (status.state, status.by) == (S.REVERTED, "reboot"), status
     assert rig.host.boot_id() != boot

@@ -21,9 +21,8 @@ extlinux_default() {
   sed -n "/^LABEL $default\$/,/^ *APPEND/s/^ *APPEND .*init=\([^ ]*\).*/\1/p; /^LABEL $default\$/,/^ *APPEND/s/^ *APPEND init=\([^ ]*\).*/\1/p" "$1" | head -n 1
 }
 
-# This machine's EFI variables, where the kernel would show them: a boot loader that is done has forgotten its choice.
-mount -o remount,rw /sys 2>/dev/null
-mkdir -p /sys/firmware/efi/efivars 2>/dev/null && mount -t tmpfs -o mode=755 tmpfs /sys/firmware/efi/efivars 2>/dev/null
+# This machine's EFI variables, where a kernel shows them: a boot loader that is done has forgotten its choice.
+mount -t tmpfs -o mode=755 tmpfs /sys/firmware && mkdir -p /sys/firmware/efi/efivars
 
 if [ -e /boot/extlinux/extlinux.conf ]; then
   init=$(extlinux_default /boot/extlinux/extlinux.conf)
