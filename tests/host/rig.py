@@ -156,7 +156,11 @@ boot)
   fail) exit 1 ;;
   die) die ;;
   lie) exit 0 ;;
-  garble) [ ! -d "$C/../boot/extlinux" ] || { sed -i 's/^DEFAULT .*/DEFAULT x/' "$C/../boot/extlinux/extlinux.conf"; exit 0; } ;;
+  garble)
+    if [ -d "$C/../boot/extlinux" ]; then
+      sed -i 's/^DEFAULT .*/DEFAULT x/' "$C/../boot/extlinux/extlinux.conf"
+      exit 0
+    fi ;;
   fill-disk) echo 0 >"$C/full-from" ;;
   taken-back) for state in "$C"/../nix/var/fleetd-host/*/state; do echo undoing >"$state"; done ;;
   esac
