@@ -325,6 +325,7 @@ class Intake:
             "drifted": drifted,
             "needs_reboot": facts.needs_reboot if facts else None,
             "boot_proven": not facts.needs_reboot if facts else None,
+            "oneshot": facts.oneshot if facts else None,
             "observed_at": instant(at),
             "blocked_by": [waits.document() for waits in self._waits(name)],
             **record_document(record),

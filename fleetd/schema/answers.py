@@ -83,6 +83,7 @@ class Host(Answer):
     """What is known of a host: what was observed and when, and what is owed.
 
     ``boot_proven``: it has booted the kernel, initrd, modules, parameters and init interface of what it runs.
+    ``oneshot``: ``yes`` where a trial can be a reboot, else why it cannot.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Host(Answer):
     drifted: bool
     needs_reboot: bool | None
     boot_proven: bool | None
+    oneshot: str | None
     observed_at: str | None
     blocked_by: list[BlockedBy]
 

@@ -73,6 +73,7 @@ def observed_document(name: str, **changes: object) -> dict[str, object]:
         "drifted": False,
         "needs_reboot": False,
         "boot_proven": True,
+        "oneshot": "yes",
         "observed_at": None,
         "blocked_by": [],
         "machine_id": "",

@@ -11,7 +11,9 @@ from lab.scene import Scene
 
 pytestmark = pytest.mark.lab
 
-REBOOTS = policy_with(reboot="when-needed", reboot_timeout="60s", progress_deadline="8m")
+REBOOTS = policy_with(
+    waves=[{"count": 1}], reboot="when-needed", reboot_timeout="60s", progress_deadline="8m", min_healthy="1s"
+)
 
 
 def kernel(host: str, gateway: str, greeting: str) -> systems.System:

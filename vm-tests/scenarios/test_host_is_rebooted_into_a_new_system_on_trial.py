@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.lab,
     pytest.mark.filterwarnings("ignore:Exception ignored in. .function Popen.__del__"),
 ]
-REBOOT = replace(TIMES, contact_timeout_s=12, reboot_timeout_s=60)
+REBOOT = replace(TIMES, contact_timeout_s=8, reboot_timeout_s=60)
 
 
 @pytest.fixture
@@ -64,12 +64,11 @@ def test_a_new_kernel_is_booted_once_and_is_the_default_only_after_the_commit(ri
     assert (rig.current, rig.booted, deputy.facts().needs_reboot) == (new, new, False)
 
 
-def test_what_nobody_confirms_goes_back_by_itself_by_a_reboot(rig: Rig, deputy: Deputy) -> None:
-    _new, status = reboot_into(rig, deputy, new_kernel(rig))
+def test_what_nobody_confirms_or_does_not_come_up_goes_back_by_itself(rig: Rig, deputy: Deputy) -> None:
+    new, status = reboot_into(rig, deputy, new_kernel(rig))
     assert status.state is S.TRIAL, status
-    boot = rig.host.boot_id()
     rig.host.cut()  # nobody can ask it either: its own guard is what takes it back
-    rig.until(lambda: rig.host.is_running() and rig.booted == rig.old and rig.host.boot_id() != boot, timeout_s=60)
+    until_back(rig, new)
     rig.host.heal()
     rig.host.wait_ready()
     deputy.facts()
@@ -77,28 +76,21 @@ def test_what_nobody_confirms_goes_back_by_itself_by_a_reboot(rig: Rig, deputy: 
     assert (status.state, status.by) == (S.REVERTED, "guard"), status
     is_back(rig, deputy)
 
-
-@pytest.mark.parametrize("fault", ["boot-panics", "boot-hangs"])
-def test_a_system_that_does_not_come_up_falls_back_to_the_old_one(rig: Rig, deputy: Deputy, fault: str) -> None:
-    new = rig.install(new_kernel(rig).with_fault(fault))
-    boot = rig.host.boot_id()
-    deputy.send(deputy.write(Verb.TRIAL, new, times=REBOOT, reboot="when-needed"))
-    if fault == "boot-hangs":
-        rig.until(lambda: f"booting {new}" in rig.host.console(), timeout_s=60)
-        rig.host.power_cycle()
-    rig.until(lambda: f"booting {rig.old}" in rig.host.console().partition(f"booting {new}")[2], timeout_s=60)
+    panics = rig.install(new_kernel(rig).with_fault("boot-panics"))
+    deputy.send(deputy.write(Verb.TRIAL, panics, times=REBOOT, reboot="when-needed"))
+    until_back(rig, panics)
     rig.host.wait_ready()
     deputy.facts()
-    status = deputy.until(S.REVERTED, S.TRIAL, S.STRANDED)
+    status = deputy.until(S.REVERTED, S.STRANDED)
     assert (status.state, status.by) == (S.REVERTED, "reboot"), status
-    assert rig.host.boot_id() != boot
     is_back(rig, deputy)
 
-
-def test_without_a_choice_for_one_boot_nothing_is_touched(rig: Rig, deputy: Deputy) -> None:
     rig.shell("sed -i '/^default/d' /boot/loader/loader.conf")
-    assert "newest" in deputy.facts().oneshot
     with pytest.raises(OrderRefused, match="newest") as caught:
         reboot_into(rig, deputy, new_kernel(rig))
     assert caught.value.code == "needs-reboot"
-    assert (rig.current, rig.host.readlink("/nix/var/nix/profiles/system")) == (rig.old, rig.old)
+
+
+def until_back(rig: Rig, new: str) -> None:
+    """Wait until the host has booted the new system, and the old one after it."""
+    rig.until(lambda: f"booting {rig.old}" in rig.host.console().partition(f"booting {new}")[2], timeout_s=90)
