@@ -28,6 +28,7 @@ from fleetd.controller.commands import (
     LockHost,
     PauseRollout,
     PromoteRollout,
+    RebootHosts,
     RequestKey,
     ResumeRollout,
     RetryHost,
@@ -42,7 +43,7 @@ from fleetd.controller.commands import (
 from fleetd.errors import NotFoundError, SelectorError, UsageError
 from fleetd.model.goal import Goal
 from fleetd.ports import Blobs, History, build_log_of
-from fleetd.schema.http import DiffBody, HoldBody, ReasonBody, RollbackBody, RolloutBody
+from fleetd.schema.http import DiffBody, HoldBody, ReasonBody, RebootBody, RollbackBody, RolloutBody
 from fleetd.schema.problems import seconds
 from fleetd.webhook.payloads import Ignore
 
@@ -255,6 +256,11 @@ class Api:
         body = await read_model(request, RollbackBody)
         key = _key(request, body)
         return await self._accept(RollBackHosts(request[CALLER], key, body.on, body.to, body.reason))
+
+    async def _reboot(self, request: web.Request) -> web.Response:
+        body = await read_model(request, RebootBody)
+        key, caller = _key(request, body), request[CALLER]
+        return await self._accept(RebootHosts(caller, key, body.on, body.policy, body.when_needed, body.reason))
 
     async def _accept(self, command: Command) -> web.Response:
         return _accepted(await self._control.submit(command))

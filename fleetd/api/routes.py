@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from fleetd.schema import answers
-from fleetd.schema.http import DiffBody, HoldBody, ReasonBody, RollbackBody, RolloutBody
+from fleetd.schema.http import DiffBody, HoldBody, ReasonBody, RebootBody, RollbackBody, RolloutBody
 
 SEQ_PATTERN = "^[0-9]{1,18}$"
 """A sequence number. ``str.isdigit`` would also take digits of other scripts, and numbers that no database holds."""
@@ -161,6 +161,12 @@ ROUTES: tuple[Route, ...] = (
     Route(
         *("POST", "/v1/rollback", "deploy", "rollback", "Take hosts back to the system before.", answers.Rollout),
         body=RollbackBody,
+        statuses=ACCEPTED,
+        takes_key=True,
+    ),
+    Route(
+        *("POST", "/v1/reboots", "deploy", "reboot", "Reboot hosts into what they run, in waves.", answers.Rollout),
+        body=RebootBody,
         statuses=ACCEPTED,
         takes_key=True,
     ),

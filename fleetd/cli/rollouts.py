@@ -89,6 +89,20 @@ def rollback(
 
 
 @app.command()
+def reboot(
+    on: Annotated[str, typer.Option(help="Which hosts; all of them are '*'.")],
+    policy: Policy = "default",
+    when_needed: Annotated[bool, typer.Option("--when-needed", help="Only hosts that need it.")] = False,
+    reason: Reason = "",
+    wait: Wait = True,
+    timeout: Timeout = DAY_S,
+) -> None:
+    """Reboot hosts into what they run, wave by wave: each is checked before the next one goes down."""
+    body = {"on": on, "policy": policy, "when_needed": when_needed, "reason": reason}
+    _start("/v1/reboots", body, wait, timeout)
+
+
+@app.command()
 def revert(rollout: str, reason: Reason = "", wait: Wait = True, timeout: Timeout = DAY_S) -> None:
     """End a running rollout and take every host of it back."""
     _refuse_to_leave(wait)

@@ -85,6 +85,18 @@ class RollBackHosts:
 
 
 @dataclass(frozen=True, slots=True)
+class RebootHosts:
+    """Reboot hosts into what they run: a rollout without a revision. ``when_needed``: only those that need it."""
+
+    requested_by: str
+    key: RequestKey | None = None
+    on: str = ""
+    policy: str = "default"
+    when_needed: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ClearHost:
     """A person looked: a lost or stranded host is gone, or in order, and nothing waits for it any longer."""
 
@@ -202,7 +214,9 @@ RolloutVerb = PauseRollout | ResumeRollout | PromoteRollout | ApproveWave | Deny
 HoldCommand = LockHost | UnlockHost | FreezeFleet | UnfreezeFleet
 """What holds hosts back whatever rollouts there are; ``holds`` has the rules."""
 
-Command = SubmitRollout | AbortRollout | RollBackRollout | RollBackHosts | ClearHost | HoldCommand | RolloutVerb
+Command = (
+    SubmitRollout | AbortRollout | RollBackRollout | RollBackHosts | RebootHosts | ClearHost | HoldCommand | RolloutVerb
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from fleetd.controller.commands import (
     Document,
     Figures,
     LockHost,
+    RebootHosts,
     RequestKey,
     RollBackHosts,
     SubmitRollout,
@@ -20,7 +21,7 @@ from fleetd.controller.figures import figures_of
 from fleetd.controller.holds import hold_document
 from fleetd.controller.loop import Controller
 from fleetd.controller.preview import Preview
-from fleetd.controller.resolve import Asked, check_allowed, deploy_of, selected, specify
+from fleetd.controller.resolve import Asked, check_allowed, deploy_of, reboot_of, selected, specify
 from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError, UsageError
 from fleetd.executor.activity import Activity
 from fleetd.executor.on_host import OnHost
@@ -29,7 +30,7 @@ from fleetd.model.fleet import Fleet, Host, Prebuilt, ToplevelSource
 from fleetd.model.goal import Goal
 from fleetd.model.policy import STOP_SWITCH_S, slowest_proof_s
 from fleetd.model.selector import EVERY, select
-from fleetd.model.store_path import StorePath
+from fleetd.model.store_path import StorePath, is_store_path
 from fleetd.ports import Builder, Clock, Comparer, FleetSource, Store
 from fleetd.rollout.blocked import Blocked, explain, host_waits
 from fleetd.rollout.documents import instant, record_document
@@ -111,13 +112,15 @@ class Intake:
     async def submit(self, command: Command) -> Accepted:
         """Return once the command is durable."""
         match command:
-            case SubmitRollout() | RollBackHosts():
+            case SubmitRollout() | RollBackHosts() | RebootHosts():
                 # Before anything is resolved: a repeat is answered whatever became of the fleet file since.
                 repeated = await self.repeat(command.key) if command.key is not None else None
                 if repeated is not None:
                     return repeated
                 if isinstance(command, SubmitRollout):
                     return await self._controller.submit((await self._spec(command))[1])
+                if isinstance(command, RebootHosts):
+                    return await self._controller.submit(await self._reboot_spec(command))
                 return await self._controller.submit(await self._rollback_spec(command))
             case LockHost() if command.host not in (await self._known_fleet()).hosts:
                 # A typo would lock nothing, and be believed.
@@ -170,6 +173,21 @@ class Intake:
             key=request.key,
         )
         return specify(fleet, quick, targets, asked, self._contact_s)
+
+    async def _reboot_spec(self, request: RebootHosts) -> RolloutSpec:
+        """Every selected host with what it runs now. Raises UsageError, and RefusedError for one that nobody knows."""
+        if not request.on:
+            raise UsageError("a reboot names its hosts; all of them are '*'")
+        fleet = await self.reload()
+        names = selected(fleet, request.on)
+        seen = {str(host["name"]): host for host in await self._looked_at(fleet, names)}
+        # One that does not answer just now is left to its wave, which asks again.
+        runs = {name: str(seen[name]["current"] or self._controller.world.record(name).left or "") for name in names}
+        unknown = [name for name, system in runs.items() if not is_store_path(system)]
+        if unknown:
+            shown = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
+            raise RefusedError(f"nothing was started: it is not known what runs on {shown}; select hosts without them")
+        return reboot_of(fleet, request, runs, self._contact_s)
 
     def _target(self, host: str, to: str | None) -> StorePath | None:
         world = self._controller.world
@@ -314,6 +332,8 @@ class Intake:
             "contact": self._seen_contact.get(name, "never"),
             "drifted": drifted,
             "needs_reboot": facts.needs_reboot if facts else None,
+            "boot_proven": not facts.needs_reboot if facts else None,
+            "oneshot": facts.oneshot if facts else None,
             "observed_at": instant(at),
             "lock": hold_document(world.fleetwide.locks.get(name)),
             "blocked_by": [waits.document() for waits in self._waits(name)],

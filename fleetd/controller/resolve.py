@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from fleetd.controller.commands import RequestKey, SubmitRollout
+from fleetd.controller.commands import RebootHosts, RequestKey, SubmitRollout
 from fleetd.errors import RefusedError, SelectorError, UsageError
 from fleetd.model.fleet import Fleet, Host, Installable, Prebuilt, ToplevelSource
 from fleetd.model.goal import Goal
-from fleetd.model.policy import Policy
+from fleetd.model.policy import OnFailure, Policy, Reboot
 from fleetd.model.reference import INSTEAD, carries_secret
 from fleetd.model.selector import EVERY, select
 from fleetd.model.store_path import parse_store_path
@@ -38,9 +38,7 @@ def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float) -> Rollout
     """Return what a request asks for. Raises UsageError and its kinds."""
     if not request.goal.is_carried_out:
         raise UsageError(f"goal {request.goal.value!r} is not carried out by this release; use switch")
-    policy = fleet.policies.get(request.policy)
-    if policy is None:
-        raise UsageError(f"no policy {request.policy!r} (there are: {', '.join(sorted(fleet.policies))})")
+    policy = _policy_of(fleet, request.policy)
     names = _hosts_of(fleet, request)
     flake = _flake_of(fleet, request)
     sources = {name: _source_of(fleet.hosts[name], request, fleet, flake) for name in names}
@@ -59,6 +57,39 @@ def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float) -> Rollout
         force=request.force,
     )
     return specify(fleet, policy, sources, asked, contact_s)
+
+
+def reboot_of(fleet: Fleet, request: RebootHosts, runs: Mapping[str, str], contact_s: float) -> RolloutSpec:
+    """Return a rollout that boots what hosts run; ``runs`` is what each of the selected ones does.
+
+    There is nothing to take them back to, so a failure stops the rollout. Raises UsageError.
+    """
+    policy = _policy_of(fleet, request.policy)
+    reboot = Reboot.WHEN_NEEDED if request.when_needed else Reboot.ALWAYS
+    on_failure = OnFailure.STOP if policy.on_failure is OnFailure.ROLLBACK else policy.on_failure
+    rebooting = replace(policy, reboot=reboot, on_failure=on_failure)
+    if policy.reboot is Reboot.NEVER:
+        # The policy's own sum has no room for reboots, and this is what they take.
+        rebooting = replace(rebooting, progress_deadline_s=policy.progress_deadline_s + rebooting.may_reboot_s)
+    sources: dict[str, ToplevelSource] = {name: Prebuilt(parse_store_path(system)) for name, system in runs.items()}
+    asked = Asked(
+        kind=Kind.REBOOT,
+        revision="what runs",
+        flake=None,
+        on=request.on,
+        goal=Goal.SWITCH,
+        requested_by=request.requested_by,
+        reason=request.reason,
+        key=request.key,
+    )
+    return specify(fleet, rebooting, sources, asked, contact_s)
+
+
+def _policy_of(fleet: Fleet, name: str) -> Policy:
+    policy = fleet.policies.get(name)
+    if policy is None:
+        raise UsageError(f"no policy {name!r} (there are: {', '.join(sorted(fleet.policies))})")
+    return policy
 
 
 def check_allowed(revision: str | None, allowed: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fleetd.errors import FleetdError, HostError, OrderRefused, OutcomeUnknown, ToplevelError, Unreachable
 from fleetd.executor.orders import order_for, reported
-from fleetd.model.facts import HostFacts, HostStatus
+from fleetd.model.facts import HelperState, HostFacts, HostStatus
 from fleetd.model.fleet import Host
 from fleetd.model.nix32 import nix32
 from fleetd.model.order import Order, Verb
@@ -152,7 +152,7 @@ class OnHost:
         try:
             closure = await self._store.closure(task.to)
         except ToplevelError:
-            if kind is not Kind.ROLLBACK:
+            if kind is Kind.DEPLOY:
                 raise
             return ""
         return next((f"sha256:{nix32(info.nar_hash)}" for info in closure if info.path == task.to), "")
@@ -166,13 +166,16 @@ class OnHost:
     async def _follow(
         self, intent: OrderIntent, host: Host, order: Order, status: HostStatus, contact_s: float
     ) -> e.Event:
-        """Ask for the status until the host stands still; over the open connection, else over new ones."""
+        """Ask for the status until the host stands still or goes down; over the open connection, else over new ones."""
         lost = ""
-        while status.state.is_moving or lost:
+        while lost or (status.state.is_moving and not _goes_down(order, status)):
             if self._clock.now() >= intent.deadline - contact_s / 2:
                 break
             await self._clock.sleep(FOLLOW_LOST_S if lost else FOLLOW_EVERY_S)
             try:
+                if lost:
+                    # It may have been rebooted meanwhile, and its facts take up what that left.
+                    await self.facts(host, timeout_s=contact_s)
                 status = await self._hosts.status(host, timeout_s=contact_s)
                 lost = ""
             except FleetdError as error:
@@ -190,3 +193,8 @@ class OnHost:
         head = f"== {order.verb.value} {order.id}: {status.state.value}, {status.verdict.value}"
         said = "\n".join(part for part in (head, status.message, status.log.strip()) if part)
         await self._blobs.add(intent.rollout, intent.host, f"{said}\n")
+
+
+def _goes_down(order: Order, status: HostStatus) -> bool:
+    """Whether a trial has come to its reboot: how it ends is asked when the host is back."""
+    return order.verb is Verb.TRIAL and status.state is HelperState.REBOOTING

@@ -54,6 +54,9 @@ def order_for(
         expect_profile=facts.profile if starts else "",
         times=order_times(spec) if verb in (Verb.TRIAL, Verb.EXTEND) else None,
         last_resort=spec.policy.last_resort.value,
+        reboot=spec.policy.reboot.value if starts else "never",
+        # A rollback goes to what ran there before: without a guard of its own it is still better than what is left.
+        reboot_risk=("accept" if task.direction is Direction.ROLLBACK else spec.policy.reboot_risk.value),
         unattended_boot=host.unattended_boot,
         boot_external=host.boot is BootKind.EXTERNAL,
         ignore_units=host.ignore_units,

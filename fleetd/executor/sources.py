@@ -70,9 +70,9 @@ class Sources:
                 toplevel = await self._builder.build(derivation, root, timeout_s=left_s, told=told)
             await self._store.check_toplevel(toplevel, host)
         except FleetdError as error:
-            if spec.kind is not Kind.ROLLBACK or host is None:
+            if spec.kind is Kind.DEPLOY or host is None:
                 return self._refused(intent, error)
-            # What a host ran before fleetd came is often only there; the copy finds out, and the host checks it.
+            # What a host runs or ran before fleetd came is often only there: the copy finds out, the host checks it.
             toplevel = StorePath(derivation)
         return e.Built(self._clock.now(), intent.rollout, intent.host, intent.fence, toplevel)
 

@@ -71,6 +71,13 @@ def encode_order(order: Order) -> bytes:
             "commit_timeout_s": str(times.commit_timeout_s),
             "revert_timeout_s": str(times.revert_timeout_s),
         }
+    if order.reboot != "never" and order.times is not None:
+        # Only then, so that a helper of before, which knows no such word, obeys all that it can carry out.
+        values |= {
+            "reboot": order.reboot,
+            "reboot_timeout_s": str(order.times.reboot_timeout_s),
+            "reboot_risk": order.reboot_risk,
+        }
     for key, value in values.items():
         if any(not " " <= character <= "~" for character in value):
             raise WireError(f"{key}: {value!r} holds a character that an order cannot carry")
@@ -145,6 +152,7 @@ def facts_of(reply: Reply) -> HostFacts:
             nix_version=field["nix_version"],
             needs_reboot=field["needs_reboot"] == "yes",
             reboot_reasons=tuple(field.get("reboot_reasons", "").split()),
+            oneshot=field.get("oneshot", ""),
             state_durable=field["state_durable"] == "yes",
             nix_free_bytes=int(field["nix_free_bytes"]),
             nix_free_inodes=int(field["nix_free_inodes"]),

@@ -83,6 +83,9 @@ class HostFacts:
     failed_units: tuple[str, ...] = ()
     reboot_reasons: tuple[str, ...] = ()
     """What of the running system only a boot can bring: kernel, initrd, kernel-modules, kernel-params, …"""
+    oneshot: str = ""
+    """``yes`` where the boot loader can start a system once and its default the next time, else why it cannot; empty
+    when the helper does not say."""
 
 
 @dataclass(frozen=True, slots=True)

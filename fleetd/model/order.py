@@ -22,13 +22,14 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderTimes:
-    """Seconds, fixed when the trial is armed: S, W, T, C and V of the host protocol."""
+    """Seconds, fixed when the trial is armed: S, W, T, C and V of the host protocol, and what a reboot may take."""
 
     switch_timeout_s: int
     contact_timeout_s: int
     cap_s: int
     commit_timeout_s: int
     revert_timeout_s: int
+    reboot_timeout_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +55,7 @@ class Order:
     last_resort: str = "none"
     unattended_boot: bool = True
     boot_external: bool = False
+    reboot: str = "never"
+    """Whether the trial may be a reboot: ``never``, ``when-needed`` (the host compares), or ``always``."""
+    reboot_risk: str = "refuse"
     ignore_units: tuple[str, ...] = ()

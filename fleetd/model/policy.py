@@ -95,6 +95,13 @@ class Reboot(StrEnum):
     ALWAYS = "always"
 
 
+class RebootRisk(StrEnum):
+    """Whether a host may be rebooted into a system that brings no guard: nothing would take it back by itself."""
+
+    REFUSE = "refuse"
+    ACCEPT = "accept"
+
+
 class LastResort(StrEnum):
     """What a host may do when going back failed."""
 
@@ -142,6 +149,9 @@ class Policy:
     unreachable: Unreachable = Unreachable.DEFER
     on_drift: OnDrift = OnDrift.BLOCK
     reboot: Reboot = Reboot.NEVER
+    reboot_timeout_s: float = 420
+    """From the order to reboot until the host answers again: a server's firmware alone takes minutes."""
+    reboot_risk: RebootRisk = RebootRisk.REFUSE
     last_resort: LastResort = LastResort.NONE
     builtin_off: tuple[str, ...] = ()
     windows: tuple[Window, ...] = ()
@@ -150,6 +160,11 @@ class Policy:
     def cap_s(self, proof_s: float) -> float:
         """T: how long after arming a trial can be kept alive at most, whatever a controller says."""
         return self.switch_timeout_s + STOP_SWITCH_S + self.healthy_deadline_s + proof_s + self.contact_timeout_s
+
+    @property
+    def may_reboot_s(self) -> float:
+        """What reboots may add to an activation: one there, and one back."""
+        return 0.0 if self.reboot is Reboot.NEVER else 2 * self.reboot_timeout_s
 
 
 def slowest_proof_s(checks: tuple[Check, ...]) -> float:
@@ -179,11 +194,12 @@ def broken_inequalities(policy: Policy, checks: tuple[Check, ...], contact_s: fl
             f"contact_timeout = {show(w)} must be at least {show(least_w)}, the larger of 3 contacts of "
             f"{show(contact_s)} and 1.5 times a restart of {show(policy.restart_allowance_s)} with one contact"
         )
-    total = s + STOP_SWITCH_S + h + q + w + c + v
+    total = s + STOP_SWITCH_S + h + q + w + c + v + policy.may_reboot_s
+    reboots = f" + two reboots of {show(policy.reboot_timeout_s)}" if policy.may_reboot_s else ""
     if policy.progress_deadline_s <= total:
         broken.append(
             f"progress_deadline = {show(policy.progress_deadline_s)} must be more than switch_timeout {show(s)} + "
             f"{show(STOP_SWITCH_S)} + healthy_deadline {show(h)} + slowest check {show(q)} + contact_timeout {show(w)} "
-            f"+ commit_timeout {show(c)} + revert_timeout {show(v)} = {show(total)}"
+            f"+ commit_timeout {show(c)} + revert_timeout {show(v)}{reboots} = {show(total)}"
         )
     return broken

@@ -24,6 +24,7 @@ from fleetd.rollout.states import (
     LiveState,
     Lost,
     Pending,
+    Rebooting,
     Reverted,
     Stranded,
     Task,
@@ -93,6 +94,10 @@ def host_waits(world: World, name: str, host: str, now: float) -> Blocked | None
 
 def _live_waits(rollout: Rollout, host: str, state: LiveState) -> Blocked:
     live, policy = state.live, rollout.header.spec.policy
+    if isinstance(state, Rebooting):
+        until = state.since + policy.reboot_timeout_s
+        text = "boots the new system, once; a boot that does not come up needs a power cycle, which boots the old one"
+        return Blocked(Reason.REBOOTING, text, until, "", (host,))
     if live.lost_since is not None:
         text = f"does not answer since {instant(live.lost_since)}; its guard takes it back by itself"
         return Blocked(Reason.UNKNOWN, text, None, "", (host,))
@@ -186,11 +191,17 @@ def _unknown(rollout: Rollout) -> list[Blocked]:
     lost = tuple(
         host
         for host, state in unproven
-        if isinstance(state, LiveState) and state.live.lost_since is not None and host not in gone
+        if isinstance(state, LiveState)
+        and state.live.lost_since is not None
+        and not isinstance(state, Lost | Rebooting)
     )
+    rebooting = {host: state for host, state in unproven if isinstance(state, Rebooting)}
     if gone:
         text = "out of reach until long after their guards fired; they keep their slots until they are seen or cleared"
         found.append(Blocked(Reason.LOST, text, None, f"fleetctl clear {gone[0]}", gone))
+    if rebooting:
+        until = min(state.since for state in rebooting.values()) + rollout.header.spec.policy.reboot_timeout_s
+        found.append(Blocked(Reason.REBOOTING, "boot the new system for their trial", until, "", tuple(rebooting)))
     if lost:
         text = "asked again until they answer; their guards take them back by themselves"
         found.append(Blocked(Reason.UNKNOWN, text, None, "", lost))

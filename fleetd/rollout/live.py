@@ -9,13 +9,14 @@ from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.decision import Draft, Extend, ProbeRound, Reach
 from fleetd.rollout.health import is_proven, lasting_failures, not_passing
-from fleetd.rollout.spec import HostPlan
+from fleetd.rollout.spec import HostPlan, RolloutSpec
 from fleetd.rollout.states import (
     Committed,
     Current,
     Direction,
     LiveState,
     Lost,
+    Rebooting,
     Trial,
 )
 from fleetd.rollout.world import Rollout
@@ -46,12 +47,10 @@ def _plan_host(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state:
     if not doubtful and isinstance(state, Trial):
         _plan_trial(draft, name, rollout, plan, state)
         return
-    give_up_at = live.armed_at + timing.give_up_after_s(spec)
+    give_up_at = _give_up_at(spec, state)
     is_given_up = now >= give_up_at and not draft.is_isolated and draft.world.contacts.counts(plan.name)
     if live.lost_since is not None and is_given_up and not isinstance(state, Lost):
-        waited = format_duration(round(now - live.lost_since))
-        reason = f"no answer for {waited}, long after its guard must have fired"
-        draft.add(e.HostGivenUp(now, name, plan.name, reason))
+        draft.add(e.HostGivenUp(now, name, plan.name, _why_given_up(spec, state, now - live.lost_since)))
         return
     if now < live.retry_at:
         draft.wake(live.retry_at)
@@ -64,6 +63,20 @@ def _plan_host(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state:
         deadline = now + timing.settle_deadline_s(spec)
         draft.add(e.SettleIntended(now, name, plan.name, draft.fence(), deadline))
         draft.wake(deadline)
+
+
+def _give_up_at(spec: RolloutSpec, state: LiveState) -> float:
+    """Return when the rollout goes on without a host that does not answer; it keeps its slot."""
+    if isinstance(state, Rebooting):
+        return state.since + spec.policy.reboot_timeout_s
+    return state.live.armed_at + timing.give_up_after_s(spec)
+
+
+def _why_given_up(spec: RolloutSpec, state: LiveState, lost_s: float) -> str:
+    if isinstance(state, Rebooting):
+        within = format_duration(spec.policy.reboot_timeout_s)
+        return f"it did not come back within {within} of its reboot; a power cycle boots its old system"
+    return f"no answer for {format_duration(round(lost_s))}, long after its guard must have fired"
 
 
 def _is_reached(draft: Draft, name: str, plan: HostPlan, state: LiveState) -> bool:

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     PAUSED = "paused"
     APPROVAL = "approval"
     UNKNOWN = "unknown"
+    REBOOTING = "rebooting"
     LOST = "lost"
     STRANDED = "stranded"
     SOAK = "soak"

@@ -14,10 +14,11 @@ from fleetd.model.policy import Policy
 
 
 class Kind(StrEnum):
-    """Whether a rollout brings a revision or takes hosts back by a person's word."""
+    """Whether a rollout brings a revision, takes hosts back by a person's word, or boots what they run."""
 
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
+    REBOOT = "reboot"
 
 
 @dataclass(frozen=True, slots=True)

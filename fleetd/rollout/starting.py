@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fleetd.model.facts import UNREADABLE, HelperState, HostFacts
-from fleetd.model.policy import OnDrift, Unreachable
+from fleetd.model.policy import OnDrift, Reboot, Unreachable
 from fleetd.model.store_path import StorePath, is_store_path, parse_store_path
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
@@ -50,6 +50,7 @@ _BUSY_STATES = (
     HelperState.COMMITTING,
     HelperState.UNDOING,
     HelperState.REVERTING,
+    HelperState.REBOOTING,
 )
 
 
@@ -241,7 +242,7 @@ def _baseline(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, facts: 
     to, record = rollout.hosts[plan.name].task.to, draft.world.record(plan.name)
     if rollout.header.spec.kind is Kind.ROLLBACK and to == record.came_from:
         return record.passed_there
-    if facts.current == to:
+    if facts.current == to and rollout.header.spec.kind is not Kind.REBOOT:
         # What fails now fails on the new system, so nothing can be excused by the old one.
         return plan.checks
     return passed(draft.world.observation(name, plan.name).baseline)
@@ -332,7 +333,12 @@ def _is_settled_by(
     seen, to, now = draft.world.observation(name, plan.name), state.task.to, draft.now
     # First: the paths of another machine, or of one that is on its way to others, are evidence of nothing.
     blocked = _blocked(rollout, draft.world.record(plan.name), facts, to)
-    if blocked is None and facts.current == to and facts.profile == to and facts.boot_default in (to, UNREADABLE):
+    if blocked is None and rollout.header.spec.kind is Kind.REBOOT and state.task.direction is Direction.DEPLOY:
+        blocked = _blocked_reboot(facts, to)
+        if blocked is None and not _is_due_for_reboot(rollout, facts):
+            draft.add(e.FoundCurrent(now, name, plan.name, facts.machine_id, passed(seen.baseline)))
+            return True
+    elif blocked is None and facts.current == to and facts.profile == to and facts.boot_default in (to, UNREADABLE):
         draft.add(e.FoundCurrent(now, name, plan.name, facts.machine_id, passed(seen.baseline)))
         return True
     if blocked is None:
@@ -343,6 +349,19 @@ def _is_settled_by(
     else:
         draft.add(e.HostDeferred(now, name, plan.name, kind, reason))
     return True
+
+
+def _is_due_for_reboot(rollout: Rollout, facts: HostFacts) -> bool:
+    return rollout.header.spec.policy.reboot is Reboot.ALWAYS or facts.needs_reboot
+
+
+def _blocked_reboot(facts: HostFacts, to: StorePath | None) -> tuple[str, str] | None:
+    """Return why a host is not rebooted: what boots must be what ran, and what was meant."""
+    if facts.current != to:
+        return "drifted", f"it runs {facts.current}, and ran {to} when its reboot was asked for"
+    if facts.profile != to or facts.boot_default != to:
+        return "unsettled", f"it runs {to}, its profile is {facts.profile} and it would boot {facts.boot_default}"
+    return None
 
 
 def _blocked(rollout: Rollout, record: HostRecord, facts: HostFacts, to: StorePath | None) -> tuple[str, str] | None:

@@ -2,8 +2,8 @@
 
 ::
 
-    pending → copying → copied → switching → trial → committing → committed
-                                     └────────┴──────────┴→ reverting → reverted
+    pending → copying → copied → switching → (rebooting →) trial → committing → committed
+                                     └────────────┴─────────┴──────────┴→ reverting → reverted
     ends without a trial: current, deferred, skipped, failed     going back failed too: stranded
     out of reach until long after its guard fired: lost, which the rollout counts as failed and ends without, and
     which is still unproven until the host is seen again or a person clears it
@@ -122,6 +122,18 @@ class Switching:
 
     task: Task
     live: Live
+
+
+@dataclass(frozen=True, slots=True)
+class Rebooting:
+    """The host boots the new system for its trial, once; its boot default is the old one.
+
+    ``since`` is when it was seen to go down: it has the policy's ``reboot_timeout`` from then on to answer again.
+    """
+
+    task: Task
+    live: Live
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +269,7 @@ HostState = (
     | Copying
     | Copied
     | Switching
+    | Rebooting
     | Trial
     | Committing
     | Reverting
@@ -271,7 +284,7 @@ HostState = (
     | Stranded
 )
 
-LiveState = Switching | Trial | Committing | Reverting | Lost
+LiveState = Switching | Rebooting | Trial | Committing | Reverting | Lost
 """The unproven states: something of ours is under way on the host, or nobody knows."""
 
 FinalState = Lost | Committed | Current | Reverted | RolledBack | Failed | Deferred | Skipped | Stranded
@@ -318,6 +331,7 @@ _SHOWN = {
     Copying: "copying",
     Copied: "copied",
     Switching: "switching",
+    Rebooting: "rebooting",
     Trial: "trial",
     Committing: "committing",
     Reverting: "reverting",

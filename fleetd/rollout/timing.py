@@ -34,6 +34,7 @@ def order_times(spec: RolloutSpec) -> OrderTimes:
         cap_s=math.ceil(policy.cap_s(slowest_proof_s(spec.checks))),
         commit_timeout_s=math.ceil(policy.commit_timeout_s),
         revert_timeout_s=math.ceil(policy.revert_timeout_s),
+        reboot_timeout_s=math.ceil(policy.reboot_timeout_s),
     )
 
 
@@ -49,7 +50,7 @@ def commit_deadline_s(spec: RolloutSpec) -> float:
 
 def revert_deadline_s(spec: RolloutSpec) -> float:
     """How long a revert may take until its outcome counts as unknown."""
-    return STOP_SWITCH_S + spec.policy.revert_timeout_s + 2 * spec.contact_s
+    return STOP_SWITCH_S + spec.policy.revert_timeout_s + spec.policy.may_reboot_s / 2 + 2 * spec.contact_s
 
 
 def settle_deadline_s(spec: RolloutSpec) -> float:
@@ -60,7 +61,8 @@ def settle_deadline_s(spec: RolloutSpec) -> float:
 def give_up_after_s(spec: RolloutSpec) -> float:
     """How long after arming an unknown host is given up: by then its guard has fired long ago."""
     policy = spec.policy
-    return policy.cap_s(slowest_proof_s(spec.checks)) + policy.revert_timeout_s + GIVE_UP_MARGIN_S
+    back_s = policy.cap_s(slowest_proof_s(spec.checks)) + policy.revert_timeout_s + policy.may_reboot_s
+    return back_s + GIVE_UP_MARGIN_S
 
 
 def extend_every_s(spec: RolloutSpec) -> float:

@@ -28,6 +28,7 @@ from fleetd.rollout.states import (
     LiveState,
     Lost,
     Pending,
+    Rebooting,
     Reverted,
     Reverting,
     RolledBack,
@@ -62,6 +63,7 @@ BLOCKING_CODES = (
     "wrong-host",
     "busy",
     "needs-reboot",
+    "needs-boot-guard",
     "stale-fence",
     "volatile-state",
     "boot-unreadable",
@@ -111,7 +113,7 @@ def after_restart(state: HostState, at: float, away_s: float) -> HostState:
             return Pending(state.task, copies_failed=state.copies_failed)
         case Switching():
             return replace(state, live=replace(_unheard(state.live, at, away_s), absent=True))
-        case Trial() | Committing():
+        case Rebooting() | Trial() | Committing():
             live = replace(_unheard(state.live, at, away_s), absent=True)
             return replace(state, live=live, since=state.since + away_s)
         case Reverting() | Lost():
@@ -180,7 +182,7 @@ def _intend(
             return Committing(state.task, _take_off(state.live, Verb.COMMIT, event), state.since)
         case Switching() | Trial(), e.RevertIntended() if state.live.flight is None:
             return Reverting(state.task, _take_off(state.live, Verb.REVERT, event), event.reason)
-        case Switching() | Trial() | Committing() | Reverting() | Lost(), e.SettleIntended():
+        case Switching() | Rebooting() | Trial() | Committing() | Reverting() | Lost(), e.SettleIntended():
             return replace(state, live=_take_off(state.live, Verb.SETTLE, event))
         case _:
             raise IllegalTransition(state, event)
@@ -205,7 +207,11 @@ def _reported(state: LiveState, event: e.HostReported) -> HostState:
             if state.task.direction is Direction.ROLLBACK:
                 return RolledBack(state.task, event.at)
             return Committed(state.task, state.live.old, state.live.passed_before, event.at)
-        case HelperState.UNDOING | HelperState.REVERTING | HelperState.REBOOTING:
+        case HelperState.REBOOTING:
+            if isinstance(state, Reverting):
+                return replace(state, live=moving)
+            return Rebooting(state.task, moving, state.since if isinstance(state, Rebooting) else event.at)
+        case HelperState.UNDOING | HelperState.REVERTING:
             return Reverting(state.task, moving, _reason(state, event))
         case HelperState.REVERTED:
             return _gone_back(state, event)
@@ -226,7 +232,7 @@ def _never_started(state: LiveState, event: e.HostReported) -> HostState:
 def _in_trial(state: LiveState, event: e.HostReported, live: Live) -> HostState:
     failed = event.reason if event.verdict is Verdict.FAILED else ""
     match state:
-        case Switching():
+        case Switching() | Rebooting():
             return Trial(state.task, live, event.at, failed)
         case Trial():
             return replace(state, live=live, failed=failed or state.failed)
@@ -309,7 +315,7 @@ def _decide(
             return Skipped(state.task, event.reason, event.at)
         case Reverted() | Failed() | Deferred() | Skipped(), e.HostRetried() if _may_be_retried(state.task):
             return Pending(replace(state.task, attempt=state.task.attempt + 1), retry_at=event.at)
-        case Switching() | Trial() | Committing() | Reverting(), e.HostGivenUp():
+        case Switching() | Rebooting() | Trial() | Committing() | Reverting(), e.HostGivenUp():
             return Lost(state.task, state.live, event.reason, event.at)
         case Lost(), e.HostCleared():
             reason = f"{state.reason}; cleared by {event.by}"

@@ -30,6 +30,7 @@ from fleetd.rollout.states import (
     Failed,
     HostState,
     Pending,
+    Rebooting,
     Reverted,
     RolledBack,
     Stranded,
@@ -340,7 +341,7 @@ def _is_progress(before: HostState, after: HostState) -> bool:
     However a copy ends, it does: a host gets only so many, and each has a limit of its own.
     """
     match before, after:
-        case (Copying(), Copied() | Pending()) | (Switching(), Trial()):
+        case (Copying(), Copied() | Pending()) | (Switching(), Rebooting() | Trial()) | (Rebooting(), Trial()):
             return True
         case _:
             return is_final(after) and not is_final(before)
@@ -361,7 +362,9 @@ def _record_after(record: HostRecord, state: HostState, event: e.HostEvent) -> H
         case Current(), e.FoundCurrent():
             return replace(record, wanted=to, left=to, machine_id=record.machine_id or event.machine_id)
         case Committed(old=old, passed_before=passed), e.HostReported():
-            return replace(record, wanted=to, left=to, tried=None, came_from=old, passed_there=passed)
+            # A reboot into what ran leaves the system before that where it was.
+            before = (record.came_from, record.passed_there) if old == to else (old, passed)
+            return replace(record, wanted=to, left=to, tried=None, came_from=before[0], passed_there=before[1])
         case Committed() | RolledBack(), _ if not isinstance(event, e.HostUnhealthy):
             return replace(record, wanted=to, left=to, tried=None)
         case Stranded(reason=reason), _:

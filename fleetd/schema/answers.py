@@ -95,7 +95,11 @@ class Freeze(Answer):
 
 
 class Host(Answer):
-    """What is known of a host: what was observed and when, and what is owed."""
+    """What is known of a host: what was observed and when, and what is owed.
+
+    ``boot_proven``: it has booted the kernel, initrd, modules, parameters and init interface of what it runs.
+    ``oneshot``: ``yes`` where a trial can be a reboot, else why it cannot.
+    """
 
     name: str
     domain: str
@@ -110,6 +114,8 @@ class Host(Answer):
     contact: str
     drifted: bool
     needs_reboot: bool | None
+    boot_proven: bool | None
+    oneshot: str | None
     observed_at: str | None
     lock: Hold | None
     blocked_by: list[BlockedBy]

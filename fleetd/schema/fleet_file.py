@@ -31,6 +31,8 @@ from fleetd.model.policy import (
     OnDrift,
     OnFailure,
     Policy,
+    Reboot,
+    RebootRisk,
     RollbackScope,
     Unreachable,
     WaveSpec,
@@ -143,6 +145,8 @@ class _Policy(Strict):
     unreachable: Literal["defer", "fail"] = "defer"
     on_drift: Literal["block", "adopt", "restore"] = "block"
     reboot: Literal["never", "when-needed", "always"] = "never"
+    reboot_timeout: Period = "7m"
+    reboot_risk: Literal["refuse", "accept"] = "refuse"
     last_resort: Literal["none", "reboot"] = "none"
     builtin_off: list[str] = Field(default_factory=list)
     windows: list[WindowTable] = Field(default_factory=list)
@@ -304,8 +308,6 @@ def _policy(name: str, raw: _Policy, problems: list[str]) -> Policy:
     place = f"policies.{word_of(name)}"
     if not Goal(raw.goal).is_carried_out:
         problems.append(f"{place}.goal: {raw.goal!r} is not carried out by this release (write: switch)")
-    if raw.reboot != "never":
-        problems.append(f"{place}.reboot: {raw.reboot!r} is not carried out by this release (write: never)")
     if raw.on_drift == "restore":
         problems.append(f"{place}.on_drift: 'restore' is not carried out by this release (write: block or adopt)")
     wrong = sorted(set(raw.builtin_off) - set(BUILT_IN_CHECKS))
@@ -335,6 +337,9 @@ def _policy(name: str, raw: _Policy, problems: list[str]) -> Policy:
         rollback_max_parallel=size_of(raw.rollback_max_parallel),
         unreachable=Unreachable(raw.unreachable),
         on_drift=OnDrift(raw.on_drift),
+        reboot=Reboot(raw.reboot),
+        reboot_timeout_s=seconds(raw.reboot_timeout),
+        reboot_risk=RebootRisk(raw.reboot_risk),
         last_resort=LastResort(raw.last_resort),
         builtin_off=tuple(raw.builtin_off),
         windows=windows_of(place, raw.windows, problems),

@@ -53,6 +53,15 @@ class HoldBody(Strict):
     expires_in: Period | None = None
 
 
+class RebootBody(Strict):
+    """What ``POST /v1/reboots`` takes. ``on`` must name hosts: nobody means a whole fleet by leaving it out."""
+
+    on: Text = Field(min_length=1)
+    policy: Text = "default"
+    when_needed: bool = False
+    reason: Text = ""
+
+
 class ReasonBody(Strict):
     """What verbs on a rollout take."""
 

@@ -68,6 +68,29 @@ in
       text = lib.concatMapStrings (key: "fleetd namespaces=\"fleetd-order\" ${key}\n") cfg.orderKeys;
     };
     environment.systemPackages = [ cfg.package ];
+    # Takes up a trial that is a reboot, in the boot that it is: without it nothing would take the host back by itself.
+    systemd.services.fleetd-boot = {
+      description = "fleetd takes up a trial in this boot";
+      wantedBy = [ "sysinit.target" ];
+      after = [ "local-fs.target" ];
+      before = [ "shutdown.target" ];
+      conflicts = [ "shutdown.target" ];
+      restartIfChanged = false;
+      unitConfig = {
+        DefaultDependencies = false;
+        ConditionPathExists = "/nix/var/fleetd-host/active";
+        RequiresMountsFor = "/nix/var/fleetd-host";
+      };
+      # As a login has it: the helper of the trial runs from its record, with the programs of the running system.
+      environment.PATH = lib.mkForce "/run/current-system/sw/bin";
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "${cfg.package}/bin/fleetd-host boot";
+        Restart = "on-failure";
+        RestartSec = 2;
+      };
+    };
     security.sudo = {
       enable = lib.mkDefault true;
       extraRules = [

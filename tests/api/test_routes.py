@@ -17,6 +17,7 @@ from fleetd.controller.commands import (
     DenyWave,
     PauseRollout,
     PromoteRollout,
+    RebootHosts,
     RequestKey,
     ResumeRollout,
     RetryHost,
@@ -62,10 +63,14 @@ async def test_the_verbs_become_commands(served: Served) -> None:
     assert (await served.ask("POST", "/v1/rollouts/r-9/abort", scope="deploy", json={"reason": "no"}))[0] == 202
     assert (await served.ask("POST", "/v1/rollouts/r-9/rollback", scope="deploy"))[0] == 202
     assert (await served.ask("POST", "/v1/rollback", scope="deploy", json={"on": "web1", "to": "r-2"}))[0] == 202
+    reboot = {"on": "@web", "when_needed": True}
+    assert (await served.ask("POST", "/v1/reboots", scope="deploy", json=reboot))[0] == 202
+    assert (await served.ask("POST", "/v1/reboots", scope="deploy", json={}))[0] == 400
     assert served.control.commands == [
         AbortRollout("r-9", "the deploy one", "no"),
         RollBackRollout("r-9", "the deploy one", ""),
         RollBackHosts("the deploy one", None, "web1", "r-2", ""),
+        RebootHosts("the deploy one", None, "@web", "default", True, ""),
     ]
 
 

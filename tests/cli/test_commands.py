@@ -14,7 +14,7 @@ import asyncssh
 import pytest
 from aiohttp import web
 
-from fleetd.controller.commands import AbortRollout, RollBackHosts, SubmitRollout
+from fleetd.controller.commands import AbortRollout, RebootHosts, RollBackHosts, SubmitRollout
 from fleetd.errors import (
     FleetdError,
     ForbiddenError,
@@ -202,7 +202,11 @@ async def test_what_is_asked_arrives(daemon: Daemon) -> None:
     assert (await daemon.run("abort", "r-1", "--reason", "y"))[0] == 0
     assert (await daemon.run("plan", "a" * 40, "--on", "web1"))[0] == 0
     assert "openssl  3.0.1 -> 3.0.2" in (await daemon.run("diff", "web1", "a" * 40))[1]
-    back, abort = daemon.control.commands
+    assert (await daemon.run("reboot", "--on", "@db", "--policy", "slow", "--when-needed", "--detach"))[0] == 0
+    assert (await daemon.run("reboot"))[0] == 1
+    back, abort, reboot = daemon.control.commands
+    assert isinstance(reboot, RebootHosts)
+    assert (reboot.on, reboot.policy, reboot.when_needed) == ("@db", "slow", True)
     assert isinstance(back, RollBackHosts)
     assert (back.on, back.to, back.reason) == ("@web", "r-0", "x")
     assert back.key is not None

@@ -13,6 +13,7 @@ from fleetd.controller.commands import (
     Figures,
     FreezeFleet,
     LockHost,
+    RebootHosts,
     RequestKey,
     RollBackHosts,
     SubmitRollout,
@@ -75,6 +76,8 @@ def observed_document(name: str, **changes: object) -> dict[str, object]:
         "contact": "ok",
         "drifted": False,
         "needs_reboot": False,
+        "boot_proven": True,
+        "oneshot": "yes",
         "observed_at": None,
         "lock": None,
         "blocked_by": [],
@@ -122,7 +125,7 @@ class FakeControl:
         """Keep the command; the same key is the same rollout."""
         if self.error is not None:
             raise self.error
-        key = command.key if isinstance(command, SubmitRollout | RollBackHosts) else None
+        key = command.key if isinstance(command, SubmitRollout | RollBackHosts | RebootHosts) else None
         if key is not None and (repeated := await self.repeat(key)) is not None:
             return repeated
         self.commands.append(command)

@@ -69,7 +69,7 @@ is-system-running) cat "$C/is-system-running" ;;
 list-units) case $* in *--state=failed*) cat "$C/failed" ;; *) cat "$C/active" ;; esac ;;
 list-jobs) [ ! -e "$C/jobs" ] || cat "$C/jobs" ;;
 cancel) ;;
-reboot) printf 'reboot\n' >>"$C/reboots" ;;
+reboot) printf '%s\n' "$*" >>"$C/reboots" ;;
 esac
 """
 
@@ -156,11 +156,25 @@ boot)
   fail) exit 1 ;;
   die) die ;;
   lie) exit 0 ;;
-  garble) sed -i 's/^DEFAULT .*/DEFAULT x/' "$C/../boot/extlinux/extlinux.conf"; exit 0 ;;
+  garble)
+    if [ -d "$C/../boot/extlinux" ]; then
+      sed -i 's/^DEFAULT .*/DEFAULT x/' "$C/../boot/extlinux/extlinux.conf"
+      exit 0
+    fi ;;
+  fill-disk) echo 0 >"$C/full-from" ;;
   taken-back) for state in "$C"/../nix/var/fleetd-host/*/state; do echo undoing >"$state"; done ;;
   esac
   init=${me#"$(readlink -f "$C/..")"}/init
-  printf 'DEFAULT d\nLABEL d\nAPPEND init=%s quiet\n' "$init" >"$C/../boot/extlinux/extlinux.conf"
+  if [ -d "$C/../boot/loader" ]; then
+    rm -f "$C"/../boot/loader/entries/*
+    root=$(readlink -f "$C/..")
+    for listed in "$(readlink -f "$C/../nix/var/nix/profiles/system")" "$me"; do
+      [ "$how" != unlisted ] || [ "$listed" = "$me" ] || continue
+      printf 'options init=%s/init\n' "${listed#"$root"}" >"$root/boot/loader/entries/nixos-${listed##*-}.conf"
+    done
+    printf 'default nixos-%s.conf\n' "${me##*-}" >"$C/../boot/loader/loader.conf"
+    [ "$how" != garble ] || echo 'default x.conf' >"$C/../boot/loader/loader.conf"
+  else printf 'DEFAULT d\nLABEL d\nAPPEND init=%s quiet\n' "$init" >"$C/../boot/extlinux/extlinux.conf"; fi
   [ "$how" != die-after ] || die ;;
 esac
 exit 0
@@ -181,6 +195,17 @@ ln -sfn "$C/..${*: -1}" "$C/../nix/var/nix/profiles/system"
 [ "$how" != die-after ] || die
 """
 )
+
+ONE_SHOT = "sys/firmware/efi/efivars/LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+
+BOOTCTL = r"""#!/usr/bin/env bash
+C=CONTROL
+printf '%s\n' "bootctl $*" >>"$C/log"
+[ ! -e "$C/bootctl-fails" ] || exit 1
+[ ! -e "$C/bootctl-lies" ] || exit 0
+if [ -z "$2" ]; then rm -f "$C/../ONE_SHOT"; exit 0; fi
+{ printf '\7\0\0\0'; printf '%s' "$2" | sed 's/./&\x00/g'; printf '\0\0'; } >"$C/../ONE_SHOT"
+""".replace("ONE_SHOT", ONE_SHOT)
 
 NIX_STORE = r"""#!/usr/bin/env bash
 case $1 in
@@ -204,6 +229,7 @@ STUBS = {
     "systemctl": SYSTEMCTL,
     "sync": SYNC,
     "nix-env": NIX_ENV,
+    "bootctl": BOOTCTL,
     "nix-store": NIX_STORE,
     "ip": IP,
     "sleep": "#!/bin/sh\n",
@@ -309,8 +335,42 @@ class Rig:
 
     def set_boot_default(self, system: str) -> None:
         """Write the boot loader's file."""
+        if self.loader_conf.exists():
+            name = system.rpartition("-")[2]
+            (self.root / f"boot/loader/entries/nixos-{name}.conf").write_text(f"options init={system}/init\n")
+            self.loader_conf.write_text(f"default nixos-{name}.conf\n")
+            return
         text = f"DEFAULT d\nLABEL d\nAPPEND init={system}/init quiet\n"
         (self.root / "boot/extlinux/extlinux.conf").write_text(text)
+
+    @property
+    def loader_conf(self) -> Path:
+        """What systemd-boot reads first; not there on a host with another boot loader."""
+        return self.root / "boot/loader/loader.conf"
+
+    def use_systemd_boot(self) -> None:
+        """Have a boot loader that can start a system once."""
+        default = self.shown().boot_default
+        shutil.rmtree(self.root / "boot/extlinux")
+        for place in ("boot/loader/entries", "sys/firmware/efi/efivars"):
+            (self.root / place).mkdir(parents=True)
+        self.loader_conf.touch()
+        self.set_boot_default(default)
+
+    @property
+    def chosen_once(self) -> str:
+        """The boot entry that the next boot starts, once."""
+        place = self.root / ONE_SHOT
+        return place.read_bytes()[4:].decode("utf-16-le").rstrip("\0") if place.exists() else ""
+
+    def guard_boots(self, *systems: str) -> None:
+        """Let systems bring the guard of a reboot."""
+        for system in systems:
+            self.declare(system, "fleetd-boot.service", "[Service]\n")
+
+    def kernel(self, system: str, text: str) -> None:
+        """Let a system have kernel parameters of its own: only a boot can bring them."""
+        Path(f"{self.root}{toplevel(system)}/kernel-params").write_text(text)
 
     def declare(self, system: str, unit: str, text: str) -> None:
         """Let a system say something else of a unit, or have one more."""
@@ -330,8 +390,11 @@ class Rig:
         file = self.root / "boot/extlinux/extlinux.conf"
         file.write_text(file.read_text().replace("DEFAULT d", "DEFAULT x"))
 
-    def reboot(self) -> None:
-        """Lose power and start what the boot loader says."""
+    def reboot(self, starts: str = "") -> None:
+        """Lose power and start what the boot loader says, or what a person chooses there."""
+        entry = self.chosen_once
+        starts = starts or (self._entry(entry) if entry else self.shown().boot_default)
+        (self.root / ONE_SHOT).unlink(missing_ok=True)
         self.boots += 1
         self.set("boot-id", f"boot-{self.boots}")
         for place in (self.control / "units", self.root / "run/systemd/system", self.root / "run/nixos"):
@@ -339,9 +402,17 @@ class Rig:
             place.mkdir()
         self.set("failed", "")
         self.set("active", "sshd.service\nweb.service")
-        shown = self.shown()
-        self.point("run/current-system", shown.boot_default)
-        self.point("run/booted-system", shown.boot_default)
+        self.point("run/current-system", starts)
+        self.point("run/booted-system", starts)
+
+    def boot_service(self) -> None:
+        """Do what fleetd-boot.service does in the system that was booted."""
+        self._run(self.helper, "boot")
+
+    def reboots(self) -> list[str]:
+        """Return every reboot that was asked for."""
+        place = self.control / "reboots"
+        return place.read_text().splitlines() if place.exists() else []
 
     def kill_unit(self, kind: str) -> None:
         """End a unit from outside; when the guard ends, systemd starts the revert."""
@@ -363,7 +434,6 @@ class Rig:
     def shown(self) -> Shown:
         """Read the host."""
         active = self._read("active")
-        loader = (self.root / "boot/extlinux/extlinux.conf").read_text()
         units = {path.name for path in (self.control / "units").iterdir()}
         return Shown(
             state=self._read(f"{active}/state") or "idle" if active else "idle",
@@ -372,10 +442,20 @@ class Rig:
             deadline=self._read(f"{active}/deadline") if active else "",
             current=self._system("run/current-system"),
             profile=self._system("nix/var/nix/profiles/system"),
-            boot_default=loader.split("init=")[1].split("/init ")[0],
+            boot_default=self._boot_default(),
             boot_id=self.boot_id,
             units=frozenset(name.split("-")[1] for name in units if name.endswith(f"-{active}.service")),
         )
+
+    def _boot_default(self) -> str:
+        if self.loader_conf.exists():
+            return self._entry(self.loader_conf.read_text().split()[1])
+        text = (self.root / "boot/extlinux/extlinux.conf").read_text()
+        return text.split("init=")[1].split("/init ")[0]
+
+    def _entry(self, name: str) -> str:
+        place = self.root / "boot/loader/entries" / name
+        return place.read_text().strip().removeprefix("options init=").removesuffix("/init") if place.exists() else ""
 
     def record(self, name: str) -> str:
         """Return a file of the active activation's record."""

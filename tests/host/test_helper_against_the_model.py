@@ -204,10 +204,11 @@ class HelperMachine(RuleBasedStateMachine):
         if question == "status":
             self.status()
             return
-        self.model.facts()
+        self.model.facts(self.rig.now)
         reply = self.rig.ask("facts")
         assert reply.fields["state"] == self.model.state.value
-        assert reply.fields["boot_default"] == self.model.boot_default
+        # Nobody reads a default that a choice for the next boot comes before.
+        assert reply.fields["boot_default"] == ("unreadable" if self.model.oneshot else self.model.boot_default)
 
     def status(self) -> None:
         """Ask for the status."""
@@ -461,11 +462,11 @@ class HelperMachine(RuleBasedStateMachine):
 
         def fenced(model: SimHost) -> None:
             if verb is Verb.TRIAL:
-                model._mend()
+                model._mend(now)
             model._admit(order, now)
 
         def mended(model: SimHost) -> None:
-            model._mend()
+            model._mend(now)
 
         def without(*units: str) -> Callable[[SimHost], None]:
             def change(model: SimHost) -> None:
@@ -479,7 +480,7 @@ class HelperMachine(RuleBasedStateMachine):
         def mend_without_start(model: SimHost) -> None:
             kept = model.units.revert
             fenced(model)
-            model._mend()
+            model._mend(now)
             model.units.revert = kept
 
         steps: list[Callable[[SimHost], object]] = [lambda _model: None, mended, fenced, mend_without_start]
@@ -496,7 +497,7 @@ class HelperMachine(RuleBasedStateMachine):
 
         def fenced(model: SimHost) -> None:
             if verb is Verb.TRIAL:
-                model._mend()
+                model._mend(now)
             model._admit(order, now)
 
         def unarmed(model: SimHost) -> None:
@@ -511,7 +512,7 @@ class HelperMachine(RuleBasedStateMachine):
         self.rig.set("full-from", str(done + writes))
         reply = self.rig.order(order)
         self.rig.clear("full-from")
-        candidates = [self.variant(step) for step in (lambda _m: None, lambda m: m._mend(), fenced)]
+        candidates = [self.variant(step) for step in (lambda _m: None, lambda m: m._mend(now), fenced)]
         if reply.end == "error":
             assert reply.code in ("disk-full", "locked")
             if verb is Verb.TRIAL and reply.code == "disk-full":
@@ -527,7 +528,7 @@ class HelperMachine(RuleBasedStateMachine):
             state = model.state
             if order.verb is not Verb.TRIAL:
                 model._admit(order, now)
-            model._mend()
+            model._mend(now)
             if model.record is not None and model.units.revert:
                 model.record.state = state
 
@@ -535,7 +536,7 @@ class HelperMachine(RuleBasedStateMachine):
             kept = model.units.revert
             if order.verb is not Verb.TRIAL:
                 model._admit(order, now)
-            model._mend()
+            model._mend(now)
             model.units.revert = kept
 
         return [self.variant(started), self.variant(written)]
@@ -561,7 +562,7 @@ class HelperMachine(RuleBasedStateMachine):
         """A person at the host."""
         model = self.model
         if verb != "show":
-            model._mend()
+            model._mend(self.rig.now)
         record = model.record
         done = self.rig.console(verb)
         if record is None or verb == "show":
@@ -570,7 +571,7 @@ class HelperMachine(RuleBasedStateMachine):
         match verb, record.state:
             case "keep", S.SWITCHING | S.TRIAL:
                 record.state = S.INTERFERED
-            case "revert-now", S.SWITCHING | S.TRIAL:
+            case "revert-now", S.SWITCHING | S.TRIAL | S.REBOOTING:
                 record.state = S.REVERTING
                 model.units.revert = True
             case "finish", S.TRIAL:

@@ -14,11 +14,11 @@ import pytest
 
 from fleetd.host.wire import encode_order
 from fleetd.model.order import Verb
-from tests.host import laws, laws_of_units
+from tests.host import laws, laws_of_reboots, laws_of_units
 from tests.host.rig import HELPER, STEP_TIMEOUT_S, Rig
 from tests.host.test_helper_against_the_model import place
 
-LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_of_units.LAWS)}
+LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_of_units.LAWS, *laws_of_reboots.LAWS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,9 @@ MUTANTS = (
     Mutant("a_trial_without_its_times_is_refused_before_its_fence", '[ "$1" != trial ] || needed=', "true || needed="),
     Mutant("only_shared_inhibitors_are_compared", '[ "${before[x$key]+set}" ] || continue', "true"),
     Mutant(
-        "a_shared_inhibitor_that_differs_needs_a_reboot", '[ -z "$REPLY" ] || refuse needs-reboot', "true || refuse"
+        "a_shared_inhibitor_that_differs_needs_a_reboot",
+        '[ -z "$REPLY" ] || found="$found${found:+; }switch',
+        "true ||",
     ),
     Mutant("a_wrapper_in_the_profile_is_the_system_that_it_wraps", "|| REPLY=$running\n}", "|| true\n}"),
     Mutant("another_system_in_the_profile_is_not_taken_for_a_wrapper", "|| echo none)", ")"),
@@ -83,8 +85,8 @@ MUTANTS = (
     Mutant("the_guard_takes_back_what_nobody_confirms", 'if [ "$now" -gt "$deadline" ] && !', "if false && !"),
     Mutant(
         "a_switch_that_never_ends_is_taken_back",
-        '    switching | trial) get "$S/$id/deadline" ;;',
-        '    switching) REPLY=999999999 ;;\n    trial) get "$S/$id/deadline" ;;',
+        '    switching | trial | rebooting) get "$S/$id/deadline" ;;',
+        '    switching) REPLY=999999999 ;;\n    trial | rebooting) get "$S/$id/deadline" ;;',
     ),
     Mutant("from_the_end_of_the_switch_only_silence_counts", '[ "$lower" -ge "${REPLY:-0}" ] ||', "true ||"),
     Mutant("extending_never_goes_beyond_the_cap", "[ $to -le $cap ] ||", "true ||"),
@@ -213,8 +215,8 @@ MUTANTS = (
     ),
     Mutant(
         "an_unreadable_loader_is_put_back_after_a_commit_began",
-        '|| [ -e "$S/$1/commit.deadline" ] || return 0',
-        "|| return 0",
+        '|| [ -e "$S/$1/commit.deadline" ] || [',
+        "|| [",
     ),
     Mutant("a_host_that_an_operator_switched_is_left_alone", 'foreign() { [ -n "$1" ] &&', "foreign() { false &&"),
     Mutant("a_link_that_cannot_be_read_is_no_operator", 'foreign() { [ -n "$1" ] &&', "foreign() {"),
@@ -257,7 +259,7 @@ MUTANTS = (
         '[ -z "$unit" ] || nudge restart "$unit"; done',
         '[ -z "$unit" ] || nudge stop "$unit"; done',
     ),
-    Mutant("of_what_runs_already_nothing_is_behind", '[ "${M[runs]:-}" = "${M[new]}" ] || find_behind', "find_behind"),
+    Mutant("of_what_runs_already_nothing_is_behind", '[ "${M[runs]:-}" = "${M[new]}" ] || [', "["),
     Mutant(
         "what_ran_before_its_trial_is_not_left_by_the_way_back",
         'if [ "${M[runs]:-}" != "${M[new]}" ]; then',
@@ -275,6 +277,122 @@ MUTANTS = (
         "a_service_whose_socket_is_gone_is_down",
         '    [ "$REPLY" != active ] || return 0\n  done\n',
         "    return 0\n  done\n",
+    ),
+    Mutant(
+        "a_host_is_rebooted_only_where_the_policy_says_so",
+        """the policy says reboot = \\"never\\"" ;;""",
+        'x"; reboot_reasons "$OLD" "$1"; [ -z "$REPLY" ] || HOW=reboot ;;',
+    ),
+    Mutant("what_needs_no_reboot_is_switched_to_live", '[ -z "$never$REPLY" ] || HOW=reboot', "HOW=reboot"),
+    Mutant("what_needs_a_reboot_gets_one", '[ -z "$never$REPLY" ] || HOW=reboot', '[ -z "$never" ] || HOW=reboot'),
+    Mutant(
+        "another_systemd_is_never_switched_to_live",
+        '|| found="$found${found:+; }systemd $before -> $REPLY"',
+        "|| true",
+    ),
+    Mutant(
+        "another_message_bus_is_never_switched_to_live",
+        '|| found="$found${found:+; }the message bus',
+        '|| true "',
+    ),
+    Mutant(
+        "without_a_choice_for_one_boot_nothing_is_tried",
+        """*) REPLY="its boot loader ($BOOT_KIND) knows no choice for one boot" ;;""",
+        "*) REPLY= ;;",
+    ),
+    Mutant(
+        "where_the_newest_entry_is_the_default_nothing_is_tried",
+        """elif [ -z "$BOOT_NAMED" ]; then""",
+        "elif false; then",
+    ),
+    Mutant(
+        "a_host_that_needs_a_person_to_boot_is_not_rebooted",
+        '[ "${O[unattended_boot]:-yes}" = yes ] || refuse',
+        "true || refuse",
+    ),
+    Mutant(
+        "a_system_without_a_guard_of_its_own_is_not_booted",
+        'fleetd-boot.service" ] && [ "${O[reboot_risk]:-refuse}" != accept ]; then',
+        'fleetd-boot.service" ] && false; then',
+    ),
+    Mutant(
+        "the_new_system_is_booted_once_and_the_old_one_stays_the_default",
+        """    "$R${M[old]}/bin/switch-to-configuration" boot || { WHY='the boot loader""",
+        """    "$R${M[new]}/bin/switch-to-configuration" boot || { WHY='the boot loader""",
+    ),
+    Mutant(
+        "a_loader_that_garbles_its_file_is_not_rebooted_into",
+        '[ "$BOOT_DEFAULT" = "${M[old]}" ] || { WHY="the boot default is $BOOT_DEFAULT, not',
+        'true || { WHY="the boot default is $BOOT_DEFAULT, not',
+    ),
+    Mutant(
+        "a_system_that_the_loader_does_not_list_is_not_rebooted_into",
+        """[ -n "$entry" ] || { WHY='the boot loader does not list the new system'; return 1; }""",
+        '[ -n "$entry" ] || return 0',
+    ),
+    Mutant(
+        "a_choice_that_did_not_take_is_not_rebooted_with",
+        '[ "$REPLY" = "$entry" ] || { WHY=',
+        "true || { WHY=",
+    ),
+    Mutant(
+        "a_reboot_is_on_disk_before_it_is_asked_for",
+        'list_new && going_down "$id" && get "$S/$id/down.deadline" && put "$S/$id/deadline" "$REPLY" &&\n'
+        "    swap \"$id\" rebooting '' '' switching && choose_new",
+        "list_new && choose_new",
+    ),
+    Mutant("a_shutdown_that_hangs_is_helped_along", '|| help_down "$id" "$now"', "|| true"),
+    Mutant(
+        "a_reboot_that_does_not_begin_is_taken_back",
+        "  choose_nothing || { WHY='the choice for one boot could not be taken back'; return 1; }\n",
+        "",
+    ),
+    Mutant(
+        "after_the_reboot_a_guard_is_armed",
+        'put "$S/$id/deadline" $((M[armed] + M[switch_timeout_s] + 30 + M[contact_timeout_s])) &&\n'
+        '    put "$S/$id/meta"',
+        'put "$S/$id/meta"',
+    ),
+    Mutant("a_trial_by_reboot_is_committed", '    resume "$id"\n  elif foreign', "    :\n  elif foreign"),
+    Mutant(
+        "what_nobody_confirms_goes_back_by_a_reboot",
+        '  if [ "${M[how]:-live}" = reboot ] && [ "${M[old]}" != "${M[new]}" ]; then\n    go_back_by_reboot',
+        "  if false; then\n    go_back_by_reboot",
+    ),
+    Mutant(
+        "a_boot_that_fell_back_is_a_trial_that_failed",
+        '  if [ "$2" = "${M[new]}" ] && [ "$booted" = "${M[new]}" ]; then\n    resume',
+        "  if true; then\n    resume",
+    ),
+    Mutant(
+        "a_third_system_that_was_booted_is_left_alone",
+        '  elif foreign "$2" || foreign "$booted"; then',
+        "  elif false; then",
+    ),
+    Mutant(
+        "a_trial_whose_guard_cannot_be_started_goes_back",
+        '    ctl_retry start "fleetd-guard-$id.service" && unit_active "fleetd-guard-$id.service" &&\n    ctl_retry',
+        "    ctl_retry",
+    ),
+    Mutant(
+        "a_boot_that_is_not_over_is_not_judged_well",
+        "    running | degraded | maintenance) found=",
+        "    running | degraded | maintenance | starting) found=",
+    ),
+    Mutant(
+        "a_service_of_the_boot_that_is_missing_counts",
+        '    [ -z "$again" ] || is_started_by_boot "$unit" "${@: -1}" || continue\n',
+        '    [ -z "$again" ] || continue\n',
+    ),
+    Mutant(
+        "a_service_that_the_boot_does_not_start_is_not_missed",
+        '    [ -z "$again" ] || is_started_by_boot "$unit" "${@: -1}" || continue\n',
+        "",
+    ),
+    Mutant(
+        "a_reboot_into_what_runs_chooses_nothing",
+        '  [ "$OLD" != "$1" ] || return 0\n  one_shot',
+        "  one_shot",
     ),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 PROMISES = ("tests/simulation/test_promises.py",)
+REBOOTS = ("tests/simulation/test_reboots.py",)
 TABLE = ("tests/rollout/test_transitions.py",)
 
 CORE = (
@@ -126,7 +127,7 @@ CORE = (
     Mutant(
         "a restart forgets a commit that was under way",
         "fleetd/rollout/transitions.py",
-        "        case Trial() | Committing():\n",
+        "        case Rebooting() | Trial() | Committing():\n",
         "        case Committing():\n"
         '            return Committed(state.task, state.live.old, (), at, "")\n'
         "        case Trial():\n",
@@ -220,7 +221,7 @@ CORE = (
     Mutant(
         "a check that fails is excused where the new system runs already",
         "fleetd/rollout/starting.py",
-        "    if facts.current == to:\n",
+        "    if facts.current == to and rollout.header.spec.kind is not Kind.REBOOT:\n",
         "    if False:\n",
         ("tests/rollout/test_planner.py",),
     ),
@@ -356,5 +357,33 @@ CORE = (
         "            await self._targets.build(host, derivation, to, root=root, timeout_s=left_s, told=told)\n",
         "            pass\n",
         PROMISES,
+    ),
+    Mutant(
+        "a host that reboots holds no slot",
+        "fleetd/rollout/states.py",
+        "LiveState = Switching | Rebooting | Trial |",
+        "LiveState = Switching | Trial |",
+        REBOOTS,
+    ),
+    Mutant(
+        "a host that does not come back is waited for until its guard has fired",
+        "fleetd/rollout/live.py",
+        "    if isinstance(state, Rebooting):\n        return state.since",
+        "    if False:\n        return state.since",
+        REBOOTS,
+    ),
+    Mutant(
+        "hosts are not told whether they may reboot",
+        "fleetd/executor/orders.py",
+        "        reboot=spec.policy.reboot.value if starts else ",
+        "        reboot=",
+        REBOOTS,
+    ),
+    Mutant(
+        "a host is rebooted into what it does not run any more",
+        "fleetd/rollout/starting.py",
+        "        blocked = _blocked_reboot(facts, to)\n",
+        "",
+        REBOOTS,
     ),
 )

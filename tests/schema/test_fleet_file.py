@@ -65,7 +65,9 @@ def test_defaults_are_filled_in() -> None:
         ('[hosts.a]\n[[checks]]\nname = "c"\ntcp = { port = 0 }\n', "checks.0.tcp.port"),
         ('[hosts.a]\n[policies.p]\nbuiltin_off = ["logn"]\n', "no built-in check 'logn' (there are: login"),
         ("[hosts.a]\n[policies.p]\nwaves = [{ count = 1, percent = 5 }]\n", "exactly one of count, percent, on"),
-        ('[hosts.a]\n[policies.p]\nreboot = "always"\n', "not carried out by this release (write: never)"),
+        ('[hosts.a]\n[policies.p]\nreboot = "sometimes"\n', "policies.p.reboot"),
+        ('[hosts.a]\n[policies.p]\nreboot = "always"\nreboot_timeout = "20m"\n', "two reboots of 20m"),
+        ('[hosts.a]\n[policies.p]\nreboot_timeout = "0s"\n', "policies.p.reboot_timeout"),
         ('[hosts.a]\n[policies.p]\non_drift = "restore"\n', "not carried out by this release (write: block or adopt)"),
         ('[hosts.a]\n[policies.p]\non_failure = "shrug"\n', "policies.p.on_failure"),
         ('[hosts.a]\n[policies.p]\nwaves = [{ count = 1, approval = "soon" }]\n', "waves.0.approval"),
@@ -96,5 +98,5 @@ def test_mistakes_are_told(text: str, told: str) -> None:
 
 def test_every_mistake_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        parse('[hosts.web1]\njump = "gw"\n[policies.p]\ngoal = "test"\nreboot = "always"\n')
+        parse('[hosts.web1]\njump = "gw"\n[policies.p]\ngoal = "test"\non_drift = "restore"\n')
     assert len(str(caught.value).splitlines()) == 3

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 from fleetd.model.check import Check, HttpCheck
 from fleetd.model.facts import Verdict
-from fleetd.model.fleet import Installable
+from fleetd.model.fleet import Installable, Prebuilt
 from fleetd.model.goal import Goal
-from fleetd.model.policy import FailureBudget, OnFailure, Policy, RollbackScope, Size, Unreachable
+from fleetd.model.policy import FailureBudget, OnFailure, Policy, Reboot, RollbackScope, Size, Unreachable
 from fleetd.model.store_path import StorePath
 from fleetd.model.window import Window
 from fleetd.rollout.spec import HostGroup, HostPlan, Kind, Member, RolloutSpec, Wave
@@ -28,6 +29,7 @@ POLICY = Policy(
     contact_timeout_s=60,
     commit_timeout_s=30,
     revert_timeout_s=40,
+    reboot_timeout_s=180,
     progress_deadline_s=900,
     failure_budget=FailureBudget(Size(), Size(), Size()),
 )
@@ -145,6 +147,14 @@ def spec_of(scenario: Scenario, request: Request, version: int) -> RolloutSpec:
     )
 
 
+def reboot_of(scenario: Scenario, request: Request) -> RolloutSpec:
+    """Return what a request to reboot hosts asks for: each into what it ran from the start."""
+    spec = spec_of(scenario, request, 1)
+    hosts = tuple(replace(plan, source=Prebuilt(system(plan.name, 1))) for plan in spec.hosts)
+    policy = replace(scenario.policy, reboot=Reboot.ALWAYS, on_failure=OnFailure.STOP)
+    return replace(spec, kind=Kind.REBOOT, hosts=hosts, policy=policy, revision="what runs", key=f"{request.at_s}")
+
+
 BY_HAND = ("meddle", "menu", "state")
 """What people do to a host behind fleetd's back; what they made of it is theirs, and is not promised."""
 
@@ -163,6 +173,14 @@ BAD = (
     replace(GOOD, healthy=False, reverts_failing=5),
 )
 
+
+UNBOOTABLE: tuple[dict[str, Any], ...] = (
+    {"kernel": "bad", "boots": False},
+    {"kernel": "bad", "panics": True},
+    {"kernel": "bad", "lists": False},
+    {"guarded": False},
+    {"major": "next"},
+)
 
 SMALL_FLEET = 10
 
@@ -227,7 +245,7 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         )
         for _ in range(rng.choice((0, 0, 1, 1, 3)))
     )
-    return Scenario(
+    drawn = Scenario(
         seed=seed,
         hosts=fleet,
         policy=policy,
@@ -244,6 +262,26 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         groups=_groups(rng, fleet),
         meddled=tuple(dict.fromkeys(mishap.host for mishap in mishaps if mishap.kind in BY_HAND)),
     )
+    return _with_reboots(rng, drawn)
+
+
+def _with_reboots(rng: Random, scenario: Scenario) -> Scenario:
+    """Some fleets get systems that must be booted, and a policy that allows it, or not."""
+    if rng.random() < 0.5:
+        return scenario
+    reboot = rng.choice((Reboot.NEVER, Reboot.WHEN_NEEDED, Reboot.WHEN_NEEDED, Reboot.ALWAYS))
+    behaviours = dict(scenario.behaviours)
+    for host in scenario.hosts:
+        behaviours[system(host, 1)] = replace(GOOD, guarded=rng.random() < 0.5)
+        for version in (2, 3):
+            path = system(host, version)
+            like = behaviours.get(path, GOOD)
+            if rng.random() < 0.6:
+                like = replace(like, kernel=f"{version}", boot_s=rng.uniform(5.0, 80.0), guarded=True)
+            if rng.random() < 0.2:
+                like = replace(like, **rng.choice(UNBOOTABLE))
+            behaviours[path] = like
+    return replace(scenario, behaviours=behaviours, policy=replace(scenario.policy, reboot=reboot))
 
 
 def _groups(rng: Random, fleet: tuple[str, ...]) -> tuple[tuple[tuple[str, ...], int], ...]:

@@ -44,6 +44,13 @@ class Record:
     verdict: Verdict = Verdict.NONE
     by: str = ""
     attempts: int = 0
+    by_reboot: bool = False
+    """Whether the trial is a boot of the new system, and not a switch to it."""
+
+    @property
+    def goes_back_by_reboot(self) -> bool:
+        """Whether the way back is a boot as well."""
+        return self.by_reboot and self.old != self.new
 
 
 @dataclass(slots=True)
@@ -80,6 +87,17 @@ class SimHost:
         self.valid: set[str] = {system}
         """Toplevels in the host's store; only membership is asked of it."""
         self.guard_starts = True
+        self.kernels: dict[str, str] = {}
+        """Of each system what only a boot can bring; one that is not named has the empty one."""
+        self.majors: dict[str, str] = {}
+        """Of each system what no live switch may cross."""
+        self.guarded: set[str] = set()
+        """Systems that bring the guard of a reboot."""
+        self.oneshot_works = True
+        self.oneshot = ""
+        """The system that the next boot starts, once."""
+        self.going_down = False
+        """A reboot was asked for."""
 
     # -- questions ----------------------------------------------------------------------------------------------
 
@@ -94,9 +112,9 @@ class SimHost:
         record = self.record
         return S.IDLE if record is None else record.state
 
-    def facts(self) -> None:
+    def facts(self, at: int) -> None:
         """A question of facts mends what an interruption left; the answer is read off the attributes."""
-        self._mend()
+        self._mend(at)
 
     # -- orders -------------------------------------------------------------------------------------------------
 
@@ -104,7 +122,7 @@ class SimHost:
         """Carry out one order, as far as the helper does before it answers."""
         if order.verb is Verb.TRIAL:
             # A trial looks for what an interruption left before it is admitted, a settle after.
-            self._mend()
+            self._mend(at)
         refused = self._admit(order, at)
         if refused is not None:
             return refused
@@ -118,7 +136,7 @@ class SimHost:
             case Verb.REVERT:
                 return self._revert(order)
             case Verb.SETTLE:
-                self._mend()
+                self._mend(at)
                 return Answer("ok", "settled")
             case _:
                 return Answer("error", "unknown-verb")
@@ -153,10 +171,13 @@ class SimHost:
             return Answer("refused", "unsettled")
         if order.toplevel not in self.valid:
             return Answer("refused", "not-valid")
+        by_reboot = self._is_by_reboot(order, old)
+        if isinstance(by_reboot, Answer):
+            return by_reboot
         times = order.times
         assert times is not None
         deadline = at + times.switch_timeout_s + STOP_SWITCH_S + times.contact_timeout_s
-        record = Record(order.id, old, order.toplevel, self.boot_id, at, times, deadline)
+        record = Record(order.id, old, order.toplevel, self.boot_id, at, times, deadline, by_reboot=by_reboot)
         # The host keeps the record of the activation before, and forgets older ones.
         self.records = {id: kept for id, kept in self.records.items() if id == self.active} | {order.id: record}
         self.active = order.id
@@ -165,6 +186,21 @@ class SimHost:
             return Answer("error", "no-guard")
         self.units = Units(guard=True, switch=True)
         return Answer("ok", "started")
+
+    def _is_by_reboot(self, order: Order, old: str) -> bool | Answer:
+        """Whether the trial is a reboot; a refusal where it has to be one, and may or can not."""
+        new = order.toplevel
+        never_live = self.majors.get(old, "") != self.majors.get(new, "")
+        if order.reboot == "never":
+            return Answer("refused", "needs-reboot") if never_live else False
+        kernel = self.kernels.get(self.booted, "") != self.kernels.get(new, "")
+        if order.reboot == "when-needed" and not kernel and not never_live:
+            return False
+        if not order.unattended_boot or (old != new and not self.oneshot_works):
+            return Answer("refused", "needs-reboot")
+        if old != new and new not in self.guarded and order.reboot_risk != "accept":
+            return Answer("refused", "needs-boot-guard")
+        return True
 
     def _extend(self, order: Order, at: int) -> Answer:
         record = self._require(order, S.TRIAL)
@@ -211,7 +247,7 @@ class SimHost:
         if record.state in ENDED:
             self.units.guard = False
             return
-        if record.state in (S.SWITCHING, S.TRIAL):
+        if record.state in (S.SWITCHING, S.TRIAL, S.REBOOTING):
             if at <= record.deadline:
                 return
             if record.state is S.TRIAL and self.current not in (record.old, record.new):
@@ -242,7 +278,7 @@ class SimHost:
         if record is None or not self.units.switch:
             return
         self.units.switch = False
-        if record.state is not S.SWITCHING:
+        if record.state not in (S.SWITCHING, S.REBOOTING):
             return
         record.verdict = verdict
         match verdict:
@@ -256,6 +292,24 @@ class SimHost:
             case Verdict.INTERRUPTED | Verdict.NONE:
                 record.by, record.state = "switch", S.REVERTING
                 self.units.revert = True
+
+    def goes_down(self, at: int, *, ready: bool = True) -> None:
+        """A trial by reboot lists the new system, chooses it for one boot, and asks for the reboot; or it cannot."""
+        record = self.record
+        if record is None or not self.units.switch or record.state is not S.SWITCHING:
+            return
+        self.units.switch = False
+        if record.old != record.new:
+            self.profile = record.new
+            self.boot_default = record.old if ready else self.boot_default
+        if not ready or self.boot_default != record.old:
+            record.verdict, record.by, record.state = Verdict.INTERRUPTED, "switch", S.REVERTING
+            self.units.revert = True
+            return
+        record.state = S.REBOOTING
+        record.deadline = at + record.times.reboot_timeout_s // 2
+        self.oneshot = record.new if record.old != record.new else ""
+        self.going_down = True
 
     def commit_sets_profile(self) -> None:
         """First step of the commit."""
@@ -301,7 +355,7 @@ class SimHost:
             record.state = S.INTERFERED
             self.units.revert = False
             return
-        if record.state in (S.SWITCHING, S.TRIAL):
+        if record.state in (S.SWITCHING, S.TRIAL, S.REBOOTING):
             record.state = S.REVERTING
         record.by = record.by or "guard"
         record.attempts += 1
@@ -314,7 +368,15 @@ class SimHost:
         record = self.record
         if record is None or not self.units.revert or record.state not in (S.REVERTING, S.UNDOING):
             return
-        if well:
+        if well and record.goes_back_by_reboot and self.current == record.new:
+            # The default is the old system again; a boot starts it, and whoever looks then says how it ended.
+            self.profile = self.boot_default = record.old
+            self.oneshot, self.going_down = "", True
+            if record.attempts >= REVERT_ATTEMPTS:
+                record.state = S.STRANDED  # it was told to reboot three times, and did not
+                self.units = Units()
+        elif well:
+            self.oneshot = ""
             self.current = self.profile = self.boot_default = record.old
             record.state = S.REVERTED
             self.units = Units()
@@ -331,8 +393,14 @@ class SimHost:
     def reboots(self, boot_id: str, chosen: str = "") -> None:
         """Power was lost, or somebody rebooted: what runs is the boot default, or ``chosen`` in the boot menu."""
         self.boot_id = boot_id
-        self.current = self.booted = chosen or self.boot_default
+        self.current = self.booted = chosen or self.oneshot or self.boot_default
+        self.oneshot, self.going_down = "", False
         self.units = Units()
+
+    def comes_up(self, at: int) -> None:
+        """The service that systems bring for it looks at what the last boot left."""
+        if self.current in self.guarded:
+            self._mend(at)
 
     def operator_switches(self, system: str, *, boot_too: bool = True) -> None:
         """A person or another tool switches the host by hand."""
@@ -353,23 +421,45 @@ class SimHost:
         self.records.clear()
         self.units = Units()
 
-    def _mend(self) -> None:
+    def _mend(self, at: int) -> None:
         record = self.record
         if record is None or record.state in ENDED:
             return
         if record.boot_id != self.boot_id:
-            self._mend_after_boot(record)
+            if not self.units.revert:  # else it says itself how it ends
+                self._mend_after_boot(record, at)
             return
-        if record.state in (S.SWITCHING, S.TRIAL) and not self.units.guard:
+        if record.state in (S.SWITCHING, S.TRIAL, S.REBOOTING) and not self.units.guard:
             record.by, record.state = "guard", S.REVERTING
         if record.state is S.COMMITTING and not self.units.commit and not self.units.guard:
             record.by, record.state = "guard", S.UNDOING
         if record.state in (S.REVERTING, S.UNDOING):
             self.units.revert = True
 
-    def _mend_after_boot(self, record: Record) -> None:
-        if self.current == self.profile == self.boot_default == record.old:
-            record.by, record.state = "reboot", S.REVERTED
+    def _came_back(self, record: Record, at: int) -> None:
+        """It was told to reboot, and this is another boot."""
+        if self.current == self.booted == record.new:
+            times = record.times
+            record.boot_id, record.armed_at = self.boot_id, at
+            record.deadline = at + times.switch_timeout_s + STOP_SWITCH_S + times.contact_timeout_s
+            if self.guard_starts:
+                self.units = Units(guard=True, switch=True)
+            else:
+                record.by, record.state = "guard", S.REVERTING
+                self.units.revert = True
+        elif not {self.current, self.booted} <= {record.old, record.new}:
+            record.state = S.INTERFERED
+        else:
+            record.by, record.state = "reboot", S.UNDOING
+            self.units.revert = True
+
+    def _mend_after_boot(self, record: Record, at: int) -> None:
+        if record.state is S.REBOOTING:
+            self._came_back(record, at)
+        elif self.current == self.profile == self.boot_default == record.old:
+            if not record.by_reboot or record.state not in (S.REVERTING, S.UNDOING):
+                record.by = "reboot"
+            record.state = S.REVERTED
         elif self.current not in (record.old, record.new):
             record.state = S.INTERFERED
         elif record.state is S.COMMITTING and self.current == self.profile == self.boot_default == record.new:

@@ -11,6 +11,9 @@ from fleetd.model.order import Order, Verb
 from tests.simulation.sim_host import ENDED, Answer, SimHost
 
 GUARD_LOOKS_AFTER_S = 1.0
+GOES_DOWN_S = 4.0
+POWER_CYCLED_S = 2500.0
+"""When somebody notices a machine that hangs in its boot."""
 RESTART_S = 2.0
 """systemd starts a revert that failed again after this."""
 
@@ -32,6 +35,19 @@ class Behaviour:
     revert_s: float = 3.0
     reverts_failing: int = 0
     """How many times going back from it fails first."""
+    kernel: str = ""
+    """What only a boot can bring."""
+    major: str = ""
+    """What no live switch may cross."""
+    guarded: bool = False
+    """Whether it brings the guard of a reboot."""
+    boot_s: float = 20.0
+    boots: bool = True
+    """Whether it comes up at all: if not, somebody cycles the power much later."""
+    panics: bool = False
+    """Whether its boot ends in another one, which starts the default."""
+    lists: bool = True
+    """Whether the boot loader takes it up for a boot of its own."""
 
 
 GOOD = Behaviour()
@@ -66,6 +82,12 @@ class SimMachine:
         self.disk_full = False
         self._reverts_failed = 0
         self._guard_looks_at = 0.0
+        self.reboots_asked = 0
+        """How often something of ours asked for a reboot."""
+        for path, behaviour in behaviours.items():
+            host.kernels[path], host.majors[path] = behaviour.kernel, behaviour.major
+            if behaviour.guarded:
+                host.guarded.add(path)
 
     # -- seen from outside --------------------------------------------------------------------------------------
 
@@ -97,7 +119,7 @@ class SimMachine:
 
     def facts(self) -> HostFacts:
         """Return what the helper says of the host."""
-        self._step(self.host.facts)
+        self._step(lambda: self.host.facts(self.uptime_s()))
         host = self.host
         return HostFacts(
             fence=host.fence,
@@ -168,12 +190,26 @@ class SimMachine:
         self.changed(self)
 
     def _boot(self) -> None:
+        host = self.host
+        starts = self.behaviours.get(self._boots_next or host.oneshot or host.boot_default, GOOD)
+        if host.oneshot and not self._boots_next and (starts.panics or not starts.boots):
+            # The boot loader forgets the choice as it takes it; what it chose does not get far enough to be seen.
+            host.oneshot = ""
+            self.loop.call_later(starts.boot_s if starts.panics else POWER_CYCLED_S, self._boot)
+            return
         self.powered = True
         self.boots += 1
         self.booted_at = self.began_at = self.loop.time()
-        self.host.reboots(f"boot-{self.boots}", self._boots_next)
+        host.reboots(f"boot-{self.boots}", self._boots_next)
         self._boots_next = ""
+        host.comes_up(0)
         self._after()
+
+    def _reboot(self) -> None:
+        """Go down in an orderly way, as asked, and come up again."""
+        if self.powered and self.host.going_down:
+            self.reboots_asked += 1
+            self.power_cut(self._new().boot_s)
 
     def kill_guard(self) -> None:
         """Somebody kills the guard: systemd starts the revert."""
@@ -228,6 +264,9 @@ class SimMachine:
                 start(token)
             elif not runs:
                 self._running.pop(name, None)
+        if self.host.going_down and "reboot" not in self._running:
+            self._running["reboot"] = token = object()
+            self._later("reboot", token, GOES_DOWN_S, self._reboot)
         if "guard" in self._running and self._guard_looks_next() < self._guard_looks_at:
             # It looks each second on a real host: a deadline that came nearer is noticed.
             self._running["guard"] = again = object()
@@ -264,10 +303,25 @@ class SimMachine:
         record = self.host.record
         if record is None:
             return
+        if record.by_reboot:
+            self._switch_by_reboot(token, new, record.state)
+            return
         if new.ends not in (Verdict.NOT_STARTED, Verdict.NEEDS_REBOOT):
             self._later("switch", token, new.switch_s * 0.6, lambda: self._step(self.host.switch_moves))
         hangs_s = float(record.times.switch_timeout_s)
         ends, after_s = (Verdict.INTERRUPTED, hangs_s) if new.hangs else (new.ends, min(new.switch_s, hangs_s))
+        self._later("switch", token, after_s, lambda: self._step(lambda: self._switch_ends(ends)))
+
+    def _switch_by_reboot(self, token: object, new: Behaviour, state: HelperState) -> None:
+        if state is HelperState.SWITCHING:
+            self._later(
+                "switch", token, 1.0, lambda: self._step(lambda: self.host.goes_down(self.uptime_s(), ready=new.lists))
+            )
+            return
+        record = self.host.record
+        failing = new.ends in (Verdict.FAILED, Verdict.INTERRUPTED)
+        ends = Verdict.INTERRUPTED if new.hangs else Verdict.FAILED if failing else Verdict.LIVE
+        after_s = float(record.times.switch_timeout_s) if new.hangs and record is not None else 3.0
         self._later("switch", token, after_s, lambda: self._step(lambda: self._switch_ends(ends)))
 
     def _switch_ends(self, verdict: Verdict) -> None:
@@ -295,5 +349,5 @@ class SimMachine:
         well = self._reverts_failed >= self._new().reverts_failing
         self._reverts_failed += not well
         self._step(lambda: self.host.revert_ends(well=well))
-        if self._running.get("revert") is token:
+        if self._running.get("revert") is token and not self.host.going_down:
             self._later("revert", token, RESTART_S, lambda: self._revert(token))

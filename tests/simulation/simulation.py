@@ -40,7 +40,7 @@ from fleetd.rollout.roots import WantedRoots
 from fleetd.rollout.states import Lost, shown
 from fleetd.rollout.tally import Mark
 from tests.fakes.journal import Disk, MemoryJournal
-from tests.simulation.scenario import Crash, Mishap, Request, Scenario, spec_of, system
+from tests.simulation.scenario import Crash, Mishap, Request, Scenario, reboot_of, spec_of, system
 from tests.simulation.sim_host import SimHost
 from tests.simulation.sim_machine import SimMachine
 from tests.simulation.sim_ports import (
@@ -82,6 +82,7 @@ class Report:
     phases: dict[str, str]
     states: dict[str, dict[str, str]]
     runs: dict[str, str]
+    boots: dict[str, int]
     trace: tuple[str, ...]
     appends: int
     events: int
@@ -171,6 +172,7 @@ class Simulation:
                 for name, rollout in world.rollouts.items()
             },
             runs={name: machine.host.current for name, machine in self.machines.items()},
+            boots={name: machine.boots for name, machine in self.machines.items()},
             trace=tuple(self.watch.trace),
             appends=self.appends,
             events=self.watch.events,
@@ -263,6 +265,8 @@ class Simulation:
                     # The key makes a request that a crash left unanswered harmless to repeat.
                     version = 2 + sum(r.kind == "deploy" and r.at_s < request.at_s for r in self.scenario.requests)
                     await controller.submit(spec_of(self.scenario, request, version))
+                case "reboot":
+                    await controller.submit(reboot_of(self.scenario, request))
                 case "abort":
                     await controller.submit(AbortRollout("r-1", "a person"))
                 case "pause":

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from fleetd.model.facts import HelperState
 from fleetd.model.fence import NO_FENCE, Fence
-from fleetd.model.policy import Size
+from fleetd.model.policy import Reboot, Size
 from fleetd.ports import Record
 from fleetd.rollout import events as e
 from fleetd.rollout.codec import decode_event
@@ -26,6 +26,7 @@ from fleetd.rollout.states import (
     Failed,
     HostState,
     Lost,
+    Rebooting,
     Reverted,
     Reverting,
     RolledBack,
@@ -37,8 +38,8 @@ from fleetd.rollout.world import Rollout, World
 from tests.simulation.scenario import Mishap, Scenario
 from tests.simulation.sim_machine import GOOD, SimMachine
 
-_UNPROVEN = (Switching, Trial, Committing, Reverting, Lost)
-_BEGUN = (Copying, Copied, Switching, Trial, Committing, Reverting)
+_UNPROVEN = (Switching, Rebooting, Trial, Committing, Reverting, Lost)
+_BEGUN = (Copying, Copied, Switching, Rebooting, Trial, Committing, Reverting)
 
 
 TROUBLE_FORGOTTEN_S = 300.0
@@ -257,6 +258,9 @@ class Watch:
             host = self.machines[event.host].host
             on_disk = [record for record in host.records.values() if record.new == state.task.to]
             true = any(record.state is HelperState.COMMITTED for record in on_disk)
+            boot = host.kernels.get(host.booted, "") == host.kernels.get(str(state.task.to), "")
+            live = self.scenario.policy.reboot is Reboot.NEVER or event.host in self.scenario.meddled
+            require(live or boot, f"{event.host}: a kernel is committed that was never booted")
             require(true or event.host in self.scenario.meddled, f"{event.host}: said to be committed, and is not")
 
     def _finished(self, event: e.RolloutFinished) -> None:
@@ -302,7 +306,10 @@ class Watch:
         record = host.record
         if name in self.scenario.meddled or record is None:
             return
-        if record.state in (HelperState.SWITCHING, HelperState.TRIAL):
+        by_word = any(request.kind == "reboot" for request in self.scenario.requests)
+        allowed = by_word or self.scenario.policy.reboot is not Reboot.NEVER
+        require(allowed or not host.going_down, f"{name} is rebooted, and the policy says never")
+        if record.state in (HelperState.SWITCHING, HelperState.TRIAL, HelperState.REBOOTING):
             safe = host.boot_default == record.old and record.boot_id == host.boot_id
             rebooted = record.boot_id != host.boot_id
             require(safe or rebooted, f"{name}: in trial, and would boot {host.boot_default} (promise 4)")

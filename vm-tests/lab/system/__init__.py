@@ -35,6 +35,8 @@ FAULTS = frozenset(
         "activation-restarts",
         "activation-sleep",
         "boot-die-between",
+        "boot-hangs",
+        "boot-panics",
         "boot-fail-between",
         "boot-loader",
         "boot-sleep",
@@ -100,6 +102,10 @@ class System:
     def with_fault(self, name: str, value: object = "1") -> System:
         """Make something go wrong; FAULTS has the names, README.md what they do and take."""
         return replace(self, faults={**self.faults, name: str(value)})
+
+    def with_boot_guard(self) -> System:
+        """Add the service that takes up a trial in the boot that it is."""
+        return self.with_service("fleetd-boot", "bootGuard")
 
     def with_web(self, text: str, *, status: int = 200, port: int = WEB_PORT, life_s: float | None = None) -> System:
         """Add a web server that answers everything with ``status`` and ``text``, and may die after a while."""

@@ -48,11 +48,17 @@ rec {
     command = "/bin/bash @tools@/network.sh " + (if up then "up ${gateway}" else "down");
     keys = { Type = "oneshot"; RemainAfterExit = "yes"; };
   };
+  # Takes up a trial in the boot that it is: the guard of a reboot, as the target module brings it.
+  bootGuard = { }: service {
+    command = "/bin/bash ${../../../fleetd/host/helper/fleetd-host} boot";
+    unit = { DefaultDependencies = "no"; After = "local-fs.target"; ConditionPathExists = "/nix/var/fleetd-host/active"; };
+    keys = { Type = "oneshot"; RemainAfterExit = "yes"; Restart = "on-failure"; RestartSec = 2; X-RestartIfChanged = "false"; };
+  };
   # What a host needs to be reached.
   base = { gateway ? "" }: { sshd = sshd { }; network = network { inherit gateway; }; };
 
   # By name, for callers that have only data: { kind = "webServer"; port = 8080; }, or { kind = "unit"; text = …; wanted = …; }.
-  kinds = { inherit webServer failing hanging slow flapping sshd network service; };
+  kinds = { inherit bootGuard webServer failing hanging slow flapping sshd network service; };
   fromData = data:
     let arguments = builtins.removeAttrs data [ "kind" ];
     in if data.kind == "unit" then unit arguments.text { inherit (arguments) wanted; } else kinds.${data.kind} arguments;
@@ -119,6 +125,7 @@ rec {
       kernel = part "linux-${kernelVersion}" "bzImage";
       initrd = part "initrd-linux-${kernelVersion}" "initrd";
       modules = part "linux-${kernelVersion}-modules" "modules";
+      systemd = derivation (shell "mkdir $out" // { name = "systemd-${systemdVersion}"; });
     in derivation (shell ''
       mkdir -p $out/bin $out/sw/bin $out/etc/systemd/system/multi-user.target.wants $out/faults $out/specialisation
       ${put label "nixos-version"}
@@ -131,6 +138,7 @@ rec {
       ln -s ${kernel}/bzImage $out/kernel
       ln -s ${initrd}/initrd $out/initrd
       ln -s ${modules} $out/kernel-modules
+      ln -s ${systemd} $out/systemd
       ${lines (name: "ln -s ${fileOf name} $out/etc/systemd/system/${name}") names}
       ${lines (name: "ln -s ../${name} $out/etc/systemd/system/multi-user.target.wants/${name}")
         (builtins.filter (name: units.${name}.wanted) names)}
@@ -148,6 +156,7 @@ rec {
       ${program "activate" "TOPLEVEL=@out@ exec /bin/bash ${scripts}/activate.sh"}
       ${program "boot-loader"
         "exec /bin/bash ${scripts}/boot-loader.sh ${bootKind} ${toString bootLimit} @out@/faults \"$1\""}
+      ${program "sw/bin/bootctl" "exec /bin/bash ${scripts}/bootctl.sh \"$@\""}
       ${program "init" "TOPLEVEL=@out@ exec /bin/bash ${scripts}/stage-2.sh \"$@\""}
     '' // { name = "nixos-system-${hostName}-${label}"; });
 }

@@ -21,6 +21,9 @@ extlinux_default() {
   sed -n "/^LABEL $default\$/,/^ *APPEND/s/^ *APPEND .*init=\([^ ]*\).*/\1/p; /^LABEL $default\$/,/^ *APPEND/s/^ *APPEND init=\([^ ]*\).*/\1/p" "$1" | head -n 1
 }
 
+# This machine's EFI variables, where a kernel shows them: a boot loader that is done has forgotten its choice.
+mount -t tmpfs -o mode=755 tmpfs /sys/firmware && mkdir -p /sys/firmware/efi/efivars
+
 if [ -e /boot/extlinux/extlinux.conf ]; then
   init=$(extlinux_default /boot/extlinux/extlinux.conf)
 elif [ -e /boot/loader/loader.conf ]; then
