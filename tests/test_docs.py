@@ -19,6 +19,7 @@ from fleetd.rollout.events import FINAL_PHASES
 from fleetd.schema import fleet_file
 from fleetd.schema.fleet_file import parse_fleet
 from fleetd.schema.groups import GroupTable
+from fleetd.schema.policies import PolicyTable, WaveTable
 from fleetd.schema.windows import WindowTable
 
 ROOT = Path(__file__).parent.parent
@@ -69,8 +70,8 @@ def test_the_example_of_the_fleet_reads_and_has_every_key(place: Path) -> None:
     for model, written in (
         (fleet_file._Host, hosts),
         (fleet_file._Check, checks),
-        (fleet_file._Policy, {**table["policies"]["default"]}),
-        (fleet_file._Wave, waves),
+        (PolicyTable, {**table["policies"]["default"]}),
+        (WaveTable, waves),
         (GroupTable, table["groups"][0]),
         (WindowTable, table["policies"]["default"]["windows"][0]),
     ):
@@ -109,7 +110,7 @@ def _is_table(part: object) -> bool:
 def test_every_key_is_explained() -> None:
     page = text("configuration.md")
     tables = "\n".join(line for line in page.splitlines() if line.startswith("|"))
-    models = (fleet_file._Host, fleet_file._Check, fleet_file._Policy, fleet_file._Wave, GroupTable, WindowTable)
+    models = (fleet_file._Host, fleet_file._Check, PolicyTable, WaveTable, GroupTable, WindowTable)
     keys = [key for model in models for key in model.model_fields]
     for section, field in ConfigFile.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

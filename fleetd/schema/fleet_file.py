@@ -24,26 +24,15 @@ from fleetd.model.fleet import (
     Privilege,
     ToplevelSource,
 )
-from fleetd.model.goal import Goal
 from fleetd.model.policy import (
-    FailureBudget,
-    LastResort,
-    OnDrift,
-    OnFailure,
-    Policy,
-    Reboot,
-    RebootRisk,
-    RollbackScope,
-    Unreachable,
-    WaveSpec,
     broken_inequalities,
 )
 from fleetd.model.reference import INSTEAD, carries_secret
 from fleetd.model.selector import select
 from fleetd.model.store_path import parse_store_path
 from fleetd.schema.groups import GroupTable, groups_of
-from fleetd.schema.problems import Duration, Period, SizeText, Strict, read_table, seconds, size_of, word_of
-from fleetd.schema.windows import WindowTable, windows_of
+from fleetd.schema.policies import PolicyTable, policy_of
+from fleetd.schema.problems import Period, SizeText, Strict, read_table, seconds, size_of, word_of
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _HOST_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+={0,2}( .*)?")
@@ -108,56 +97,12 @@ class _Check(Strict):
     soak_interval: Period = "30s"
 
 
-class _Wave(Strict):
-    name: str | None = None
-    count: int | None = Field(None, ge=1)
-    percent: float | None = Field(None, gt=0, le=100)
-    on: str | None = None
-    soak: Duration = "0s"
-    approval: Period | None = None
-
-
-class _Budget(Strict):
-    canary: SizeText = 0
-    wave: SizeText = "5%"
-    total: SizeText = "2%"
-
-
-class _Policy(Strict):
-    goal: Literal["switch", "boot", "test", "dry-activate"] = "switch"
-    waves: list[_Wave] | None = None
-    max_parallel: SizeText = "25%"
-    max_unproven: int = Field(200, ge=1)
-    max_domains: int = Field(1, ge=1)
-    switch_timeout: Period = "15m"
-    min_healthy: Duration = "1m"
-    healthy_deadline: Period = "5m"
-    contact_timeout: Period = "3m"
-    commit_timeout: Period = "5m"
-    revert_timeout: Period = "15m"
-    restart_allowance: Duration = "30s"
-    progress_deadline: Period = "1h"
-    failure_budget: _Budget = _Budget()
-    unreachable_budget: SizeText = "10%"
-    on_failure: Literal["rollback", "stop", "pause"] = "rollback"
-    rollback_scope: Literal["host", "wave", "rollout"] = "rollout"
-    rollback_max_parallel: SizeText = "25%"
-    unreachable: Literal["defer", "fail"] = "defer"
-    on_drift: Literal["block", "adopt", "restore"] = "block"
-    reboot: Literal["never", "when-needed", "always"] = "never"
-    reboot_timeout: Period = "7m"
-    reboot_risk: Literal["refuse", "accept"] = "refuse"
-    last_resort: Literal["none", "reboot"] = "none"
-    builtin_off: list[str] = Field(default_factory=list)
-    windows: list[WindowTable] = Field(default_factory=list)
-
-
 class _File(Strict):
     brake: SizeText = "25%"
     defaults: dict[str, Any] = Field(default_factory=dict)
     hosts: dict[str, _Host]
     checks: list[_Check] = Field(default_factory=list)
-    policies: dict[str, _Policy] = Field(default_factory=dict)
+    policies: dict[str, PolicyTable] = Field(default_factory=dict)
     groups: list[GroupTable] = Field(default_factory=list)
     hooks: list[dict[str, Any]] = Field(default_factory=list)
 
@@ -185,11 +130,11 @@ def parse_fleet(
         }
     raw = read_table(_File, merged, file)
     problems: list[str] = []
-    policies = {"default": _Policy.model_validate({})} | raw.policies
+    policies = {"default": PolicyTable.model_validate({})} | raw.policies
     fleet = Fleet(
         hosts={name: _host(name, host, flake, base, problems) for name, host in raw.hosts.items()},
         checks=tuple(_check(index, check, problems) for index, check in enumerate(raw.checks)),
-        policies={name: _policy(name, policy, problems) for name, policy in policies.items()},
+        policies={name: policy_of(name, policy, problems) for name, policy in policies.items()},
         groups=groups_of(raw.groups, problems),
         brake=size_of(raw.brake),
         flake=flake,
@@ -302,68 +247,6 @@ def _check(index: int, raw: _Check, problems: list[str]) -> Check:
         kind = CommandCheck(tuple(raw.command.argv))
     times = (seconds(raw.interval), seconds(raw.timeout), seconds(raw.soak_interval))
     return Check(raw.name, raw.on, kind, times[0], times[1], raw.successes, times[2])
-
-
-def _policy(name: str, raw: _Policy, problems: list[str]) -> Policy:
-    place = f"policies.{word_of(name)}"
-    if not Goal(raw.goal).is_carried_out:
-        problems.append(f"{place}.goal: {raw.goal!r} is not carried out by this release (write: switch)")
-    if raw.on_drift == "restore":
-        problems.append(f"{place}.on_drift: 'restore' is not carried out by this release (write: block or adopt)")
-    wrong = sorted(set(raw.builtin_off) - set(BUILT_IN_CHECKS))
-    if wrong:
-        problems.append(
-            f"{place}.builtin_off: no built-in check {wrong[0]!r} (there are: {', '.join(BUILT_IN_CHECKS)})"
-        )
-    budget = raw.failure_budget
-    return Policy(
-        name=name,
-        waves=_waves(place, raw.waves, problems),
-        max_parallel=size_of(raw.max_parallel),
-        max_unproven=raw.max_unproven,
-        max_domains=raw.max_domains,
-        switch_timeout_s=seconds(raw.switch_timeout),
-        min_healthy_s=seconds(raw.min_healthy),
-        healthy_deadline_s=seconds(raw.healthy_deadline),
-        contact_timeout_s=seconds(raw.contact_timeout),
-        commit_timeout_s=seconds(raw.commit_timeout),
-        revert_timeout_s=seconds(raw.revert_timeout),
-        restart_allowance_s=seconds(raw.restart_allowance),
-        progress_deadline_s=seconds(raw.progress_deadline),
-        failure_budget=FailureBudget(size_of(budget.canary), size_of(budget.wave), size_of(budget.total)),
-        unreachable_budget=size_of(raw.unreachable_budget),
-        on_failure=OnFailure(raw.on_failure),
-        rollback_scope=RollbackScope(raw.rollback_scope),
-        rollback_max_parallel=size_of(raw.rollback_max_parallel),
-        unreachable=Unreachable(raw.unreachable),
-        on_drift=OnDrift(raw.on_drift),
-        reboot=Reboot(raw.reboot),
-        reboot_timeout_s=seconds(raw.reboot_timeout),
-        reboot_risk=RebootRisk(raw.reboot_risk),
-        last_resort=LastResort(raw.last_resort),
-        builtin_off=tuple(raw.builtin_off),
-        windows=windows_of(place, raw.windows, problems),
-    )
-
-
-def _waves(place: str, raw: list[_Wave] | None, problems: list[str]) -> tuple[WaveSpec, ...]:
-    if raw is None:
-        return Policy().waves
-    waves = []
-    for index, wave in enumerate(raw):
-        given = [word for word in ("count", "percent", "on") if getattr(wave, word) is not None]
-        if len(given) != 1:
-            problems.append(
-                f"{place}.waves.{index}: exactly one of count, percent, on is needed, found {given or 'none'}"
-            )
-        size = size_of(wave.count) if wave.count is not None else size_of(f"{wave.percent or 0:g}%")
-        name = wave.name or ("canary" if index == 0 else f"wave-{index + 1}")
-        approval_s = seconds(wave.approval) if wave.approval is not None else None
-        waves.append(WaveSpec(name, size, wave.on or "", seconds(wave.soak), approval_s))
-    total = sum(wave.percent or 0 for wave in raw)
-    if total > 100:
-        problems.append(f"{place}.waves: the shares add up to {total:g}%, at most 100% make sense")
-    return tuple(waves)
 
 
 def _judge(fleet: Fleet, contact_s: float, problems: list[str]) -> None:

@@ -17,6 +17,7 @@ from fleetd.model.selector import select
 from fleetd.schema import fleet_file
 from fleetd.schema.fleet_file import parse_fleet
 from fleetd.schema.http import RolloutBody
+from fleetd.schema.policies import PolicyTable
 from fleetd.schema.problems import read_table
 from fleetd.webhook.payloads import FORGES, Ask, Ignore, delivery_key, read
 from fleetd.webhook.signatures import is_genuine
@@ -39,7 +40,7 @@ FLEETS = st.fixed_dictionaries(
         "defaults": table_of(fleet_file._Host) | ANYTHING,
         "hosts": st.dictionaries(st.sampled_from(["web1", "web2", "-x", ""]), table_of(fleet_file._Host) | ANYTHING),
         "checks": st.lists(table_of(fleet_file._Check) | ANYTHING, max_size=2) | ANYTHING,
-        "policies": st.dictionaries(st.sampled_from(["default", "p"]), table_of(fleet_file._Policy) | ANYTHING),
+        "policies": st.dictionaries(st.sampled_from(["default", "p"]), table_of(PolicyTable) | ANYTHING),
         "groups": ANYTHING,
         "hooks": ANYTHING,
         "other": ANYTHING,
