@@ -111,6 +111,10 @@ class HostPort(Protocol):
         """Return the host's connection, opening it when there is none. Raises HostError."""
         ...
 
+    def reached_at(self, host: Host) -> str | None:
+        """Return the address over which the host was reached last; None where it never was, or no longer has that."""
+        ...
+
     async def close(self) -> None:
         """Close every connection; bounded."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from fleetd.cli import outcome
 from fleetd.cli.app import On, Options, Reason, app, client, quoted, show
 from fleetd.cli.render import difference_lines, event_line, freeze_line, host_lines, observed_line, plain, rollout_line
 from fleetd.errors import UsageError
+from fleetd.model.fleet import socket_path
 
 EXEC_AT_ONCE = 16
 EXEC_OUTPUT_BYTES = 1024 * 1024
@@ -95,17 +97,28 @@ def history(name: str) -> None:
 
 
 def ssh_words(host: dict[str, Any], by_name: dict[str, dict[str, Any]]) -> list[str]:
-    """Return the words of OpenSSH for a host of the fleet: its first address, its port, user and jump hosts."""
+    """Return the words of OpenSSH for a host of the fleet: its first address, its port, user and jump hosts.
+
+    One that is reached through a socket alone needs netcat, and the control node, where that socket is.
+    """
     words = ["ssh", "-p", str(host["port"]), "-o", f"HostKeyAlias={host['name']}"]
     jumps, name = list[str](), host.get("jump")
     while name is not None and name in by_name and len(jumps) < len(by_name):
         jump = by_name[name]
-        jumps.insert(0, f"{jump['user']}@{_bracketed(jump['addresses'][0])}:{jump['port']}")
+        jumps.insert(0, f"{jump['user']}@{_bracketed(_address(jump))}:{jump['port']}")
         name = jump.get("jump")
     if jumps:
         words += ["-J", ",".join(jumps)]
+    if (path := socket_path(_address(host))) is not None:
+        words += ["-o", f"ProxyCommand=nc -U {shlex.quote(path)}"]
+        return [*words, "--", f"{host['user']}@{host['name']}"]
     # Before the address: the fleet file allows none that begins with a dash, and so does this.
-    return [*words, "--", f"{host['user']}@{host['addresses'][0]}"]
+    return [*words, "--", f"{host['user']}@{_address(host)}"]
+
+
+def _address(host: dict[str, Any]) -> str:
+    addresses = [str(address) for address in host["addresses"]]
+    return next((address for address in addresses if socket_path(address) is None), addresses[0])
 
 
 def _bracketed(address: str) -> str:

@@ -16,7 +16,7 @@ from asyncssh.constants import MSG_IGNORE
 
 from fleetd.errors import HostIdentityError, LoginRefused, OutcomeUnknown, Unreachable
 from fleetd.host.channel import CLOSE_TIMEOUT_S, LINK_ERRORS, CommandChannel, TcpChannel
-from fleetd.model.fleet import Host, Privilege
+from fleetd.model.fleet import Host, Privilege, socket_path
 from fleetd.ports import ByteChannel
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
@@ -71,9 +71,12 @@ def command_line(argv: Sequence[str], privilege: Privilege | None) -> str:
 class SshLink:
     """A connection to one host, perhaps through another one, which then outlives it."""
 
-    def __init__(self, host: Host, connection: asyncssh.SSHClientConnection, through: SshLink | None = None) -> None:
+    def __init__(
+        self, host: Host, connection: asyncssh.SSHClientConnection, address: str, through: SshLink | None = None
+    ) -> None:
         self._host = host
         self._connection = connection
+        self._address = address
         self._users = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -85,6 +88,11 @@ class SshLink:
     def host(self) -> Host:
         """The host as the fleet file had it when this connection was made."""
         return self._host
+
+    @property
+    def address(self) -> str:
+        """Over which of the host's addresses it was made."""
+        return self._address
 
     @property
     def is_alive(self) -> bool:
@@ -99,7 +107,7 @@ class SshLink:
         try:
             address = ipaddress.ip_address(tcp.getpeername()[0])
             info = tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
-        except (OSError, ValueError):
+        except (OSError, ValueError, IndexError):
             return None
         if address.is_loopback or len(info) < TCP_INFO_BYTES:
             return None
@@ -170,8 +178,8 @@ def known_hosts_for(host: Host, identity: SshIdentity) -> asyncssh.SSHKnownHosts
     """
     try:
         if host.host_key is not None:
-            names = ",".join(_pattern(address, host.port) for address in host.addresses)
-            return asyncssh.import_known_hosts(f"{names} {host.host_key}\n")
+            names = [host.name, *(_pattern(address, host.port) for address in host.network_addresses)]
+            return asyncssh.import_known_hosts(f"{','.join(names)} {host.host_key}\n")
         if identity.known_hosts is not None:
             return asyncssh.read_known_hosts(identity.known_hosts)
     except (OSError, ValueError, asyncssh.Error) as error:
@@ -183,18 +191,20 @@ def _pattern(address: str, port: int) -> str:
     return address if port == 22 else f"[{address}]:{port}"
 
 
-async def connect(host: Host, identity: SshIdentity, *, through: SshLink | None, timeout_s: float) -> SshLink:
-    """Log in over the first address that answers.
+async def connect(
+    host: Host, identity: SshIdentity, *, through: SshLink | None, timeout_s: float, first: str | None = None
+) -> SshLink:
+    """Log in over the first address that answers; ``first`` is tried before the others, where it is one of them.
 
     Raises HostIdentityError (another key), LoginRefused (the user or key), Unreachable (everything else).
     """
     known = known_hosts_for(host, identity)
     problems: list[str] = []
-    for address in host.addresses:
+    for address in sorted(host.addresses, key=lambda address: address != first):
         try:
             async with asyncio.timeout(min(timeout_s, identity.connect_timeout_s + identity.login_timeout_s)):
                 connection = await _connect_one(host, address, identity, known, through.raw if through else None)
-                return SshLink(host, connection, through)
+                return SshLink(host, connection, address, through)
         except TimeoutError:
             problems.append(f"{address}: no answer in time")
         except asyncssh.PermissionDenied as error:
@@ -212,15 +222,21 @@ async def _connect_one(
     tunnel: asyncssh.SSHClientConnection | None,
 ) -> asyncssh.SSHClientConnection:
     client = _Client()
+    path = socket_path(address)
+    where: dict[str, Any] = {"host": address, "port": host.port, "tunnel": tunnel or (), "known_hosts": known}
+    if path is not None:
+        # A path is no address, and asyncssh would read it as one: the host is known there by its name alone.
+        known_by_name = known.match(host.name, "", None)
+        where = {
+            "sock": await _open_socket(path, identity),
+            "known_hosts": lambda _host, _address, _port: known_by_name,
+        }
     try:
         connection, _client = await asyncssh.create_connection(
             lambda: client,
-            address,
-            host.port,
+            **where,
             username=host.user,
             client_keys=list(identity.client_keys),
-            known_hosts=known,
-            tunnel=tunnel or (),
             config=None,
             agent_path=None,
             encryption_algs=list(CIPHERS),
@@ -233,6 +249,22 @@ async def _connect_one(
         raise HostIdentityError(_identity_text(host, address, client.shown)) from error
     _leave_out_ignored(connection)
     return connection
+
+
+async def _open_socket(path: str, identity: SshIdentity) -> socket.socket:
+    """Connect to a socket of this machine, behind which a host's own ssh client listens for us."""
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    opened.setblocking(False)
+    try:
+        async with asyncio.timeout(identity.connect_timeout_s):
+            await asyncio.get_running_loop().sock_connect(opened, path)
+    except FileNotFoundError as error:
+        opened.close()
+        raise OSError("there is no such socket: the host has not connected") from error
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def _leave_out_ignored(connection: asyncssh.SSHClientConnection) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from fleetd.errors import HostError, OrderRefused, OutcomeUnknown, Unreachable
+from fleetd.errors import HostError, HostIdentityError, LoginRefused, OrderRefused, OutcomeUnknown, Unreachable
 from fleetd.host.connection import SshIdentity, SshLink, connect
 from fleetd.host.wire import REPLY_LIMIT_BYTES, Reply, WireError, encode_order, facts_of, parse_reply, status_of
 from fleetd.model.facts import HostFacts, HostStatus
@@ -25,7 +25,11 @@ HANDSHAKES_IN_FLIGHT = 50
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_LARGEST_S = 60.0
-"""A controller that retries a bad login at once is banned by sshd's PerSourcePenalties (OpenSSH 9.8 and newer)."""
+
+REFUSED_FIRST_S = 10.0
+"""After a login that was refused, from the first on. sshd (OpenSSH 9.8 and newer, ``PerSourcePenalties``) holds 5 s for
+each against the address that it came from, and once 15 s have gathered nobody gets in from there, with no key. Half of
+this is the shortest wait, so nothing gathers."""
 
 FREE_FAILURES = 2
 """Failures after which the backoff begins: a host that reboots must be found again at once."""
@@ -74,7 +78,29 @@ class _Contact:
         self.helper = ""
         self.lock = asyncio.Lock()
         self.failures = 0
+        self.refused = 0
         self.not_before = 0.0
+        self.problem: HostError | None = None
+        self.address: str | None = None
+        """Over which of its addresses it was reached the last time."""
+
+
+def _pause_s(contact: _Contact) -> float:
+    """Return how long a host is left alone after what happened last; half of it at least."""
+    if contact.refused > 0:
+        return min(BACKOFF_LARGEST_S, REFUSED_FIRST_S * 2.0 ** min(contact.refused - 1, 10))
+    over = contact.failures - FREE_FAILURES
+    return min(BACKOFF_LARGEST_S, BACKOFF_FIRST_S * 2.0 ** min(over, 10)) if over >= 0 else 0.0
+
+
+def _again_in(host: Host, contact: _Contact, wait_s: float) -> HostError:
+    """Say that the host is left alone for a while: what kind of trouble it is must not change by that."""
+    later = f"tried again in {wait_s:.0f} s"
+    match contact.problem:
+        case LoginRefused() | HostIdentityError() as problem:
+            return type(problem)(f"{problem}; {later}")
+        case _:
+            return Unreachable(f"{host.name}: did not answer {contact.failures} times, {later}")
 
 
 class SshHosts:
@@ -140,6 +166,11 @@ class SshHosts:
             self._retire(host, old)
         return new
 
+    def reached_at(self, host: Host) -> str | None:
+        """Return the address over which the host was reached last; None where it never was, or no longer has that."""
+        contact = self._contacts.get(host.name)
+        return contact.address if contact is not None and contact.address in host.addresses else None
+
     def _doubt(self, host: Host, link: SshLink | None) -> None:
         """No answer in time: the next question goes over a new connection; what else runs over this one may go on."""
         contact = self._contacts.get(host.name)
@@ -165,23 +196,24 @@ class SshHosts:
     async def _connect(self, host: Host, contact: _Contact, timeout_s: float) -> SshLink:
         wait_s = contact.not_before - self._clock.now()
         if wait_s > timeout_s:
-            raise Unreachable(f"{host.name}: did not answer {contact.failures} times, tried again in {wait_s:.0f} s")
+            raise _again_in(host, contact, wait_s)
         if wait_s > 0:
             await self._clock.sleep(wait_s)
         try:
             through = await self._through(host, timeout_s)
             async with self._handshakes:
-                link = await connect(host, self._identity, through=through, timeout_s=timeout_s)
-        except HostError:
+                link = await connect(host, self._identity, through=through, timeout_s=timeout_s, first=contact.address)
+        except HostError as error:
             contact.failures += 1
-            over = contact.failures - FREE_FAILURES
-            if over >= 0:
-                pause_s = min(BACKOFF_LARGEST_S, BACKOFF_FIRST_S * 2.0 ** min(over, 10))
-                jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
-                contact.not_before = self._clock.now() + pause_s * jitter
+            contact.refused = contact.refused + 1 if isinstance(error, LoginRefused) else 0
+            contact.problem = error
+            jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+            contact.not_before = self._clock.now() + _pause_s(contact) * jitter
             raise
-        contact.failures = 0
+        contact.failures = contact.refused = 0
         contact.not_before = 0.0
+        contact.problem = None
+        contact.address = link.address
         return link
 
     async def _through(self, host: Host, timeout_s: float) -> SshLink | None:
@@ -195,7 +227,8 @@ class SshHosts:
     async def _ask(self, host: Host, verb: str, document: bytes, *, timeout_s: float, fresh: bool) -> Reply:
         """Run the helper once and return its reply. Raises Unreachable only when nothing was sent."""
         sent = False
-        link: SshLink | None = None
+        # What would be asked over: where no channel opens on it in time, it is dead, and nobody has noticed yet.
+        link = None if fresh else self._contacts.setdefault(host.name, _Contact()).link
         try:
             async with asyncio.timeout(timeout_s):
                 link, channel = await self._start(host, verb, timeout_s=timeout_s, fresh=fresh)

@@ -59,6 +59,14 @@ class HiveNode:
 
 ToplevelSource = Installable | FileAttribute | HiveNode | Prebuilt
 
+SOCKET = "unix:"
+"""Begins an address that is a socket on the control node: a host that nobody can reach keeps it open from its side."""
+
+
+def socket_path(address: str) -> str | None:
+    """Return the path of an address that is a socket of the control node; None for an address of the network."""
+    return address.removeprefix(SOCKET) if address.startswith(SOCKET) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -86,6 +94,11 @@ class Host:
     """Whether it builds its own systems; the control node sends it derivations."""
 
     source: ToplevelSource | None = None
+
+    @property
+    def network_addresses(self) -> tuple[str, ...]:
+        """Where others than fleetd can reach it as well: the addresses that are no sockets of the control node."""
+        return tuple(address for address in self.addresses if socket_path(address) is None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -28,6 +28,8 @@ from fleetd.ports import ByteChannel, HostLink, HostPort, ProbeRequest
 
 BODY_LIMIT_BYTES = 1024 * 1024
 OUTPUT_LIMIT_BYTES = 4096
+WITNESSES = 3
+"""So many other hosts are asked; each may be down for reasons of its own."""
 Answer = tuple[CheckOutcome, str]
 PASS, FAIL, ERROR = CheckOutcome.PASS, CheckOutcome.FAIL, CheckOutcome.ERROR
 
@@ -35,8 +37,10 @@ PASS, FAIL, ERROR = CheckOutcome.PASS, CheckOutcome.FAIL, CheckOutcome.ERROR
 class Probes:
     """The port ``Probe``."""
 
-    def __init__(self, hosts: HostPort) -> None:
+    def __init__(self, hosts: HostPort, witnesses: Callable[[Host], Sequence[Host]] = lambda _host: ()) -> None:
+        """Ask over ``hosts``; ``witnesses`` says who else has to reach a host before its login counts."""
         self._hosts = hosts
+        self._witnesses = witnesses
         self._session: aiohttp.ClientSession | None = None
 
     async def round(self, host: Host, request: ProbeRequest) -> tuple[CheckResult, ...]:
@@ -77,11 +81,11 @@ class Probes:
     async def _ask(self, host: Host, check: Check, link: HostLink | None) -> Answer:
         match check.kind:
             case HttpCheck(via=Via.CONTROLLER) as kind:
-                return await self._http(host, kind)
+                return await self._http(host, kind, self._address_of(host))
             case HttpCheck() as kind:
                 return await _http_on_host(_need(link), host, kind)
             case TcpCheck(port=port, via=Via.CONTROLLER):
-                return await _tcp(host, port)
+                return await _tcp(self._address_of(host), port)
             case TcpCheck(port=port):
                 return await _tcp_on_host(_need(link), port)
             case UnitCheck(unit=unit):
@@ -91,13 +95,13 @@ class Probes:
                 status, said = await _command(_need(link), command)
                 return (PASS, "") if status == 0 else (FAIL, f"exit {status}: {said}")
 
-    async def _http(self, host: Host, kind: HttpCheck) -> Answer:
+    async def _http(self, host: Host, kind: HttpCheck, address: str) -> Answer:
         if self._session is None:
             # A new connection each time: one from before the switch would be answered behind a firewall that takes none
             # any more. No limit over all hosts: those that hang must not make others wait, which is a failure as well.
             connector = aiohttp.TCPConnector(limit=0, force_close=True)
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
-        url = url_for(host, kind, host.addresses[0])
+        url = url_for(host, kind, address)
         try:
             async with self._session.get(url, allow_redirects=False) as response:
                 body = bytearray()
@@ -109,6 +113,11 @@ class Probes:
             return ERROR, str(error)
         except (aiohttp.ClientError, OSError) as error:
             return FAIL, str(error) or type(error).__name__
+
+    def _address_of(self, host: Host) -> str:
+        """Return where the host was reached last, for a switch may have moved it; else the first of its addresses."""
+        reached = self._hosts.reached_at(host)
+        return reached if reached in host.network_addresses else next(iter(host.network_addresses), host.name)
 
     # -- the built-in ones ----------------------------------------------------------------------------------------
 
@@ -122,8 +131,8 @@ class Probes:
         problem: str,
     ) -> CheckResult:
         if name == "login":
-            good = status is not None
-            return CheckResult(name, PASS if good else FAIL, problem)
+            outcome, text = (FAIL, problem) if status is None else await self._witnessed(host)
+            return CheckResult(name, outcome, text)
         if link is None or status is None:
             return CheckResult(name, ERROR, problem or "no status")
         ask: dict[str, Callable[[], Awaitable[Answer]]] = {
@@ -139,6 +148,33 @@ class Probes:
             outcome, text = ERROR, str(error) or "no answer in time"
         return CheckResult(name, outcome, text)
 
+    async def _witnessed(self, host: Host) -> Answer:
+        """Pass where one of the witnesses reaches the host's sshd, or there are none to ask.
+
+        This machine reaches itself also where it is cut off from all others: that proves nothing of its network.
+        """
+        said = list[str]()
+        chosen = list(self._witnesses(host))[:WITNESSES]
+        for witness in chosen:
+            try:
+                async with asyncio.timeout(BUILT_IN_TIMEOUT_S):
+                    if await self._reaches(witness, host):
+                        return PASS, ""
+                said.append(f"{witness.name}: what answers is no sshd")
+            except TimeoutError:
+                said.append(f"{witness.name}: no answer in time")
+            except FleetdError as error:
+                said.append(f"{witness.name}: {error}")
+        return (FAIL, f"no other host reaches it: {'; '.join(said)}") if chosen else (PASS, "")
+
+    async def _reaches(self, witness: Host, host: Host) -> bool:
+        link = await self._hosts.link(witness, timeout_s=BUILT_IN_TIMEOUT_S)
+        channel = await link.open_tcp(_address_for_others(host), host.port)
+        try:
+            return (await channel.read(4)).startswith(b"SSH-")
+        finally:
+            await channel.close()
+
     async def _state(self, host: Host, request: ProbeRequest) -> Answer:
         facts = await self._hosts.facts(host, timeout_s=BUILT_IN_TIMEOUT_S)
         if not facts.state_durable:
@@ -150,6 +186,14 @@ class Probes:
         if wanted is not None and facts.boot_default != wanted and not by_permission:
             return FAIL, f"it would boot {facts.boot_default}"
         return PASS, ""
+
+
+def _address_for_others(host: Host) -> str:
+    """Return the first address that means this host on another one as well; else its name."""
+    for address in host.network_addresses:
+        if address != "localhost" and not address.startswith("127.") and address != "::1":
+            return address
+    return host.name
 
 
 MANAGER = "init.scope"
@@ -209,7 +253,7 @@ async def _http_on_host(link: HostLink, host: Host, kind: HttpCheck) -> Answer:
     authority, name = url.netloc, url.hostname or "127.0.0.1"
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     try:
-        channel = await link.open_tcp("127.0.0.1" if name == host.addresses[0] else name, url.port or 80)
+        channel = await link.open_tcp("127.0.0.1" if name in host.addresses else name, url.port or 80)
     except Unreachable as error:
         return FAIL, str(error)
     try:
@@ -224,11 +268,11 @@ async def _http_on_host(link: HostLink, host: Host, kind: HttpCheck) -> Answer:
     return judge_http(kind, int(words[1][:3]), body)
 
 
-async def _tcp(host: Host, port: int) -> Answer:
+async def _tcp(address: str, port: int) -> Answer:
     try:
-        _reader, writer = await asyncio.open_connection(host.addresses[0], port)
+        _reader, writer = await asyncio.open_connection(address, port)
     except socket.gaierror as error:
-        return ERROR, f"{host.addresses[0]}: {error}"
+        return ERROR, f"{address}: {error}"
     except OSError as error:
         return FAIL, str(error)
     writer.close()

@@ -33,6 +33,7 @@ from fleetd.model.store_path import parse_store_path
 from fleetd.schema.groups import GroupTable, groups_of
 from fleetd.schema.policies import PolicyTable, policy_of
 from fleetd.schema.problems import Period, SizeText, Strict, read_table, seconds, size_of, word_of
+from fleetd.schema.reach import reach_problems, socket_problem
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _HOST_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+={0,2}( .*)?")
@@ -157,6 +158,9 @@ def _host(name: str, raw: _Host, flake: str | None, base: Path | None, problems:
         problems.append(f"{place}: not a host name (letters, digits and dashes, at most 63)")
     if raw.user.startswith("-") or any(str(a).startswith("-") for a in _addresses(name, raw)):
         problems.append(f"{place}: neither user nor address may begin with a dash")
+    for address in _addresses(name, raw):
+        if (problem := socket_problem(address, raw.jump)) is not None:
+            problems.append(f"{place}.address: {address!r} {problem}")
     if raw.host_key is not None and _HOST_KEY.fullmatch(raw.host_key) is None:
         problems.append(
             f"{place}.host_key: not a public key (a line of ssh-keyscan without the address: ssh-ed25519 AAAA…)"
@@ -258,6 +262,7 @@ def _judge(fleet: Fleet, contact_s: float, problems: list[str]) -> None:
             if other not in fleet.hosts:
                 problems.append(f"hosts.{word_of(host.name)}: depends on {other!r}, which is not in the fleet")
     _judge_order(fleet, problems)
+    problems += reach_problems(fleet)
     selectors = [(f"checks ({word_of(check.name)}).on", check.on) for check in fleet.checks]
     selectors += [(f"groups ({word_of(group.name)}).on", group.on) for group in fleet.groups]
     selectors += [

@@ -117,6 +117,10 @@ def test_the_way_onto_a_host() -> None:
     assert ssh_words(hosts["gw1"], hosts) == ["ssh", "-p", "2200", "-o", "HostKeyAlias=gw1", "--", "root@gw1"]
     assert ssh_words(hosts["web1"], hosts)[5:] == ["-J", "root@gw1:2200,root@[fd00::2]:22", "--", "deploy@10.0.0.1"]
     assert ssh_words(hosts["loop"], hosts)[-1] == "root@loop"
+    hosts["nat1"] = {**hosts["gw1"], "name": "nat1", "addresses": ["unix:/run/a b"]}
+    assert ssh_words(hosts["nat1"], hosts)[5:] == ["-o", "ProxyCommand=nc -U '/run/a b'", "--", "root@nat1"]
+    hosts["nat1"]["addresses"].append("10.0.0.9")
+    assert ssh_words(hosts["nat1"], hosts)[5:] == ["--", "root@10.0.0.9"]
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -119,6 +120,39 @@ class SshServer:
         for connection in self.connections:
             connection.abort()
         await self._acceptor.wait_closed()
+
+    @asynccontextmanager
+    async def behind_socket(self, path: Path) -> AsyncIterator[None]:
+        """Listen on a socket of this machine as well, as a host's own ssh client makes sshd do."""
+
+        async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
+        async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.port)
+            try:
+                await asyncio.gather(carry(reader, inner_writer), carry(inner_reader, writer), return_exceptions=True)
+            finally:
+                inner_writer.close()
+                writer.close()
+
+        tasks: list[asyncio.Task[None]] = []
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tasks.append(asyncio.get_running_loop().create_task(forward(reader, writer)))
+
+        server = await asyncio.start_unix_server(accept, path)
+        try:
+            yield
+        finally:
+            server.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await server.wait_closed()
 
     @property
     def port(self) -> int:

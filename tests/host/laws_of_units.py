@@ -72,12 +72,14 @@ def no_unit_keeps_what_the_new_system_started(rig: Rig) -> None:
 
 def no_unit_of_the_new_system_alone_is_left(rig: Rig) -> None:
     """What the old system does not have must not run on it."""
-    rig.declare("2", "miner.service", "[Service]\nExecStart=/v2\n")
+    units = {f"miner.{kind}" for kind in ("service", "socket", "timer", "path")}
+    for unit in units:
+        rig.declare("2", unit, "[Service]\nExecStart=/v2\n")
     live_trial(rig)
-    assert "miner.service" in rig.active()
+    assert units <= set(rig.active())
     reverting(rig, "deaf", "deaf", "deaf")
     is_back(rig)
-    assert "miner.service" not in rig.active()
+    assert not units & set(rig.active())
 
 
 def a_unit_that_runs_since_before_the_trial_is_as_it_was(rig: Rig) -> None:

@@ -61,12 +61,17 @@ stop) [ -e "$C/stop-is-lost" ] || { rm -f "$C/units/$2"; sed -i "/^$2\$/d" "$C/a
 show)
   case $* in
   *TriggeredBy*) cat "$C/triggers-${*: -1}" 2>/dev/null ;;
-  *) for u; do [[ $u != *.service ]] || printf 'Id=%s\nInvocationID=%s\n\n' "$u" "$(invocation "$u")"; done ;;
+  *MainPID*) cat "$C/pids-${*: -1}" 2>/dev/null; exit 0 ;;
+  *) for u; do [[ $u != *.* ]] || printf 'Id=%s\nInvocationID=%s\n\n' "$u" "$(invocation "$u")"; done ;;
   esac ;;
 kill) rm -f "$C/units/${*: -1}" ;;
 is-active) if [ -e "$C/units/$2" ] || grep -qx "$2" "$C/active"; then echo active; else echo inactive; exit 3; fi ;;
 is-system-running) cat "$C/is-system-running" ;;
-list-units) case $* in *--state=failed*) cat "$C/failed" ;; *) cat "$C/active" ;; esac ;;
+list-units)
+  case $* in
+  *--state=failed*) cat "$C/failed" ;;
+  *) types=${2#--type=}; grep -E "\.(${types//,/|})\$" "$C/active" || true ;;
+  esac ;;
 list-jobs) [ ! -e "$C/jobs" ] || cat "$C/jobs" ;;
 cancel) ;;
 reboot) printf '%s\n' "$*" >>"$C/reboots" ;;
@@ -122,11 +127,19 @@ INVOCATIONS
 # What the real one does about units: those that differ end, and those that the new system has begin.
 settle() {
   : >"$C/failed"
+  ran=$(cat "$C/active")
   printf 'sshd.service\nweb.service\n' >"$C/active"
   for file in "$me"/etc/systemd/system/*; do
-    unit=${file##*/}
+    unit=${file##*/} old=$before/etc/systemd/system
     grep -qx "$unit" "$C/active" || echo "$unit" >>"$C/active"
-    cmp -s "$file" "$before/etc/systemd/system/$unit" || begin "$unit"
+    cmp -s "$file" "$old/$unit" || case $unit in
+    *.path) [ -e "$old/$unit" ] || begin "$unit" ;; # a changed one is left alone
+    *.socket) # and so is this, unless its service runs and is stopped
+      service=${unit%.socket}.service new=$me/etc/systemd/system
+      if [ ! -e "$old/$unit" ]; then begin "$unit"; fi
+      if grep -qx "$service" <<<"$ran" && ! cmp -s "$new/$service" "$old/$service"; then begin "$unit"; fi ;;
+    *) begin "$unit" ;;
+    esac
   done
 }
 lists=$C/../run/nixos
@@ -142,6 +155,7 @@ test)
   lame) runs "$me"; rm -f "$lists"/*-list; sed -i '/web.service/d' "$C/active"; exit 0 ;;
   warn) runs "$me"; rm -f "$lists"/*-list; exit 4 ;;
   deaf) runs "$me"; rm -f "$lists"/*-list; exit 0 ;; # systemd heard none of it, and nobody noticed
+  deaf-socket) runs "$me"; rm -f "$lists"/*-list; begin web.service; exit 0 ;;
   die) runs "$me"; die ;;
   die-early) die ;;
   die-late) runs "$me"; rm -f "$lists"/*-list; settle; die ;;
@@ -382,7 +396,7 @@ class Rig:
         return int(place.read_text()) if place.exists() else 1
 
     def active(self) -> list[str]:
-        """Services that run."""
+        """Units that are active."""
         return (self.control / "active").read_text().split()
 
     def garble_loader(self) -> None:

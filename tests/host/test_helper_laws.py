@@ -14,11 +14,11 @@ import pytest
 
 from fleetd.host.wire import encode_order
 from fleetd.model.order import Verb
-from tests.host import laws, laws_of_reboots, laws_of_units
+from tests.host import laws, laws_of_reboots, laws_of_triggers, laws_of_units
 from tests.host.rig import HELPER, STEP_TIMEOUT_S, Rig
 from tests.host.test_helper_against_the_model import place
 
-LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_of_units.LAWS, *laws_of_reboots.LAWS)}
+LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_of_units.LAWS, *laws_of_reboots.LAWS, *laws_of_triggers.LAWS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ MUTANTS = (
     Mutant("a_switch_that_stays_interrupted_is_taken_back", "  has_lists && lists=yes\n", ""),
     Mutant("a_switch_runs_once", '[ ! -e "$S/$id/switch.started" ] || exit 0', ":"),
     Mutant("a_commit_without_a_guard_is_refused", '  inactive) WHY="the guard is gone"; return 1 ;;', "  inactive) ;;"),
-    Mutant("a_silent_systemd_is_no_dead_guard", "    REPLY=unknown\n", "    REPLY=inactive\n"),
+    Mutant("a_silent_systemd_is_no_dead_guard", "  REPLY=unknown\n", "  REPLY=inactive\n"),
     Mutant("a_commit_moves_profile_and_boot_default", "committing && root_committed", "committing"),
     Mutant(
         "a_commit_whose_loader_lies_is_undone",
@@ -272,6 +272,41 @@ MUTANTS = (
         "a_service_that_waits_for_its_socket_is_not_down",
         '    waits_to_be_started "$unit" || DOWN=',
         "    DOWN=",
+    ),
+    Mutant("a_timer_that_the_switch_passed_over_is_told", "KINDS=service,socket,timer,path", "KINDS=service"),
+    Mutant("a_changed_path_is_left_alone", "  case $1 in *.path | *.socket) return 1 ;; esac", "  :"),
+    Mutant(
+        "a_changed_socket_of_an_idle_service_is_left_alone",
+        '[ -n "${ran[${unit%.socket}.service]:-}" ] && is_stopped',
+        "is_stopped",
+    ),
+    Mutant(
+        "a_socket_that_was_to_be_opened_anew_and_was_not_is_told",
+        '    if is_changed_socket "$unit" "$1" "$2"; then',
+        "    if false; then",
+    ),
+    Mutant("no_socket_listens_for_the_new_system", '"${M[old]}" back <<<"$STARTED"', '"${M[old]}" <<<"$STARTED"'),
+    Mutant(
+        "a_service_does_not_keep_its_socket_from_being_opened_anew",
+        '    case $unit in *.socket) nudge stop "${unit%.socket}.service" ;; esac\n',
+        "",
+    ),
+    Mutant("a_timer_that_is_gone_is_down", "KINDS=service,socket,timer,path", "KINDS=service"),
+    Mutant(
+        "a_timer_that_goes_when_it_is_done_is_not_down",
+        '      ! elapses_for_good "$system" "$unit" || continue 2\n',
+        "",
+    ),
+    Mutant("what_a_timer_started_in_the_trial_goes_on", 'if was_triggered "$unit" &&', "if false &&"),
+    Mutant(
+        "what_a_timer_of_the_new_system_started_is_ended",
+        'was_triggered "$unit" && ! must_end "$unit" "${M[new]}" "${M[old]}"',
+        'was_triggered "$unit"',
+    ),
+    Mutant(
+        "a_wall_clock_that_is_set_moves_no_wait",
+        'over() { uptime_s; [ "$REPLY" -ge "$1" ]; }',
+        'over() { [ "$SECONDS" -ge 400000 ]; }',
     ),
     Mutant(
         "a_service_whose_socket_is_gone_is_down",

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
 import pytest_asyncio
 
 from fleetd.errors import FleetdError, HostIdentityError, LoginRefused, OrderRefused, OutcomeUnknown, Unreachable
+from fleetd.host import connection
 from fleetd.host.connection import SshIdentity, command_line, connect
 from fleetd.host.port import SshHosts
 from fleetd.host.wire import REPLY_LIMIT_BYTES, encode_order
 from fleetd.model.facts import HelperState
 from fleetd.model.fence import Fence
-from fleetd.model.fleet import Privilege
+from fleetd.model.fleet import Host, Privilege
 from fleetd.model.order import Order, Verb
 from tests.fakes.ssh_server import SshServer, cut_after, reply, silence
 
@@ -104,6 +108,49 @@ async def test_the_next_address_is_tried(server: SshServer) -> None:
 
 
 @pytest.mark.asyncio
+async def test_where_a_host_was_reached_is_tried_first(server: SshServer, ask: SshHosts) -> None:
+    """A switch moved it: each fresh login would wait for the address that is gone."""
+    host = server.host(addresses=("127.0.0.2", "127.0.0.1"))
+    assert (await ask.link(host, timeout_s=10)).address == "127.0.0.1"
+    tried: list[str] = []
+    connect_one = connection._connect_one
+
+    async def noted(host: Host, address: str, *words: Any) -> Any:
+        tried.append(address)
+        return await connect_one(host, address, *words)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "_connect_one", noted)
+        await ask.link(host, timeout_s=10, fresh=True)
+        await ask.link(server.host(addresses=("127.0.0.3", "127.0.0.1")), timeout_s=10)
+        assert tried == ["127.0.0.1", "127.0.0.1"]
+        with pytest.raises(Unreachable):
+            await ask.link(server.host(addresses=("127.0.0.4", "127.0.0.5")), timeout_s=10)
+        assert tried[2:] == ["127.0.0.4", "127.0.0.5"]
+
+
+@pytest.mark.asyncio
+async def test_a_host_is_reached_through_a_socket_and_known_by_its_key(server: SshServer, tmp_path: Path) -> None:
+    path = tmp_path / "web1.sock"
+    host = server.host(addresses=(f"unix:{path}",))
+    with pytest.raises(Unreachable, match="no such socket: the host has not connected"):
+        await connect(host, server.identity(), through=None, timeout_s=10)
+    async with server.behind_socket(path):
+        link = await connect(host, server.identity(), through=None, timeout_s=10)
+        assert (link.address, link.round_trip_s()) == (f"unix:{path}", None)
+        await link.close()
+        known = tmp_path / "known_hosts"
+        known.write_text(f"web1 {server.key.export_public_key().decode()}")
+        by_file = SshIdentity(server.identity().client_keys, str(known))
+        await (await connect(replace(host, host_key=None), by_file, through=None, timeout_s=10)).close()
+        other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
+        with pytest.raises(HostIdentityError, match=re.escape(server.key.get_fingerprint())):
+            await connect(replace(host, host_key=other), server.identity(), through=None, timeout_s=10)
+    with pytest.raises(Unreachable):  # the file may outlive who listened there
+        await connect(host, server.identity(), through=None, timeout_s=10)
+
+
+@pytest.mark.asyncio
 async def test_nobody_there_is_unreachable_with_every_address(server: SshServer, unused_tcp_port: int) -> None:
     host = server.host(addresses=("127.0.0.1", "127.0.0.2"), port=unused_tcp_port)
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1: .*127\.0\.0\.2: "):
@@ -168,6 +215,24 @@ async def test_a_connection_that_died_unnoticed_is_replaced(
 
     # What asyncssh says of a connection whose other end has gone, before it knows that itself.
     monkeypatch.setattr(link.raw, "create_process", refused)
+    assert (await ask.status(server.host(), timeout_s=10)).state is HelperState.TRIAL
+    assert await ask.link(server.host(), timeout_s=10) is not link
+
+
+@pytest.mark.asyncio
+async def test_a_connection_on_which_nothing_opens_is_replaced(
+    server: SshServer, ask: SshHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host has moved, or the way there swallows packets: TCP itself takes a long time to say so."""
+    await ask.status(server.host(), timeout_s=10)
+    link = await ask.link(server.host(), timeout_s=10)
+
+    async def swallowed(*_words: object, **_named: object) -> object:
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(link.raw, "create_process", swallowed)
+    with pytest.raises(Unreachable, match=r"no contact within"):
+        await ask.status(server.host(), timeout_s=0.3)
     assert (await ask.status(server.host(), timeout_s=10)).state is HelperState.TRIAL
     assert await ask.link(server.host(), timeout_s=10) is not link
 
@@ -326,10 +391,10 @@ async def test_a_fresh_login_to_a_jump_host_keeps_the_hosts_behind_it(server: Ss
 
 
 @pytest.mark.asyncio
-async def test_failures_are_spaced_out_after_the_second(server: SshServer) -> None:
+async def test_failures_are_spaced_out_after_the_second(server: SshServer, unused_tcp_port: int) -> None:
     clock = VirtualClock()
     hosts = SshHosts(server.identity(), clock, lambda _name: None)
-    host = server.host(user="nobody")
+    host = server.host(port=unused_tcp_port)
     waited = []
     for _ in range(8):
         before = clock.at
@@ -339,6 +404,31 @@ async def test_failures_are_spaced_out_after_the_second(server: SshServer) -> No
     assert waited[:2] == [0, 0]
     assert all(later > 0 for later in waited[2:])
     assert max(waited) <= 60
+    await hosts.close()
+
+
+AUTHFAIL_S, ENFORCED_FROM_S = 5.0, 15.0
+"""What sshd holds against an address for a login that it refused, and from where on it lets nobody in from there
+(sshd_config, ``PerSourcePenalties``, ``authfail`` and ``min``)."""
+
+
+@pytest.mark.asyncio
+async def test_logins_that_are_refused_never_gather_into_a_ban(server: SshServer) -> None:
+    clock = VirtualClock()
+    hosts = SshHosts(server.identity(), clock, lambda _name: None)
+    held_until, at_most = 0.0, 0.0
+    for _ in range(12):
+        with pytest.raises(LoginRefused):
+            await hosts.status(server.host(user="nobody"), timeout_s=1000)
+        held_until = max(held_until, clock.at) + AUTHFAIL_S
+        at_most = max(at_most, held_until - clock.at)
+    assert at_most < ENFORCED_FROM_S
+    waited_from = clock.at
+    with pytest.raises(LoginRefused, match=r"refused.*tried again in"):
+        await hosts.status(server.host(user="nobody"), timeout_s=1)  # what is wrong is told meanwhile as well
+    assert clock.at == waited_from
+    clock.at += 60
+    await hosts.status(server.host(), timeout_s=1)
     await hosts.close()
 
 

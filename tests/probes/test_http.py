@@ -11,6 +11,9 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from fleetd.clock import SystemClock
+from fleetd.host.connection import SshIdentity
+from fleetd.host.port import SshHosts
 from fleetd.model.check import Check, CheckOutcome, HttpCheck
 from fleetd.model.fleet import Host
 from fleetd.ports import ProbeRequest
@@ -54,9 +57,12 @@ async def port() -> AsyncIterator[int]:
     await runner.cleanup()
 
 
+NO_HOSTS = SshHosts(SshIdentity((), None), SystemClock(), lambda _name: None)
+"""Nobody is logged in to."""
+
+
 async def ask(port: int, path: str, **words: Any) -> tuple[CheckOutcome, str]:
-    no_hosts: Any = None
-    probes = Probes(no_hosts)
+    probes = Probes(NO_HOSTS)
     check = Check("web", "*", HttpCheck(f"http://{{address}}:{port}{path}", **words), timeout_s=1.0)
     try:
         (result,) = await probes.round(HOST, ProbeRequest((check,), (), None, None))
@@ -123,8 +129,7 @@ def port_of(server: asyncio.Server) -> int:
 
 @pytest_asyncio.fixture
 async def probes() -> AsyncIterator[Probes]:
-    no_hosts: Any = None
-    made = Probes(no_hosts)
+    made = Probes(NO_HOSTS)
     yield made
     await made.close()
 

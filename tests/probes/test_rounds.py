@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -125,6 +126,22 @@ async def site() -> AsyncIterator[web.TCPSite]:
     await runner.cleanup()
 
 
+@pytest.mark.asyncio
+async def test_a_host_that_moved_is_asked_where_it_was_just_reached(
+    server: SshServer, probes: Probes, site: web.TCPSite
+) -> None:
+    host = server.host(addresses=("127.0.0.2", "127.0.0.1"))
+    port = port_of(site)
+    checks = (
+        Check("tcp", "*", TcpCheck(port)),
+        Check("http", "*", HttpCheck(f"http://{{address}}:{port}/", contains="healthy")),
+        Check("through it", "*", HttpCheck(f"http://{{address}}:{port}/", contains="healthy", via=Via.HOST)),
+    )
+    await probes.round(host, ProbeRequest((), ("login",), None, None))
+    found = await probes.round(host, ProbeRequest(checks, (), None, None))
+    assert {result.check: result.outcome for result in found if result.outcome is not CheckOutcome.PASS} == {}
+
+
 def port_of(site: web.TCPSite) -> int:
     assert site._server is not None
     return int(site._server.sockets[0].getsockname()[1])  # type: ignore[attr-defined]
@@ -151,6 +168,33 @@ async def test_a_good_host_passes_all_of_them_over_one_fresh_connection(server: 
     assert len(server.connections) == 1
     await built_in(probes, server.host())
     assert len(server.connections) == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("refused", "unknown", "outcome", "text"),
+    [
+        ((), (), PASS, ""),
+        ((), ("gone1",), PASS, ""),
+        (("here",), (), FAIL, "no other host reaches it: web2: .*refused there"),
+        ((), ("gone1", "gone2", "gone3", "web2"), FAIL, "gone1: .*gone3: "),
+    ],
+    ids=["reached", "reached by the second", "reached by nobody", "more than three are not asked"],
+)
+async def test_the_login_of_the_control_node_s_own_host_needs_a_witness(
+    server: SshServer, refused: tuple[str, ...], unknown: tuple[str, ...], outcome: CheckOutcome, text: str
+) -> None:
+    """That the control node reaches itself says nothing of its network."""
+    if refused:
+        server.refused_ports.add(server.port)
+    others = [server.host(name, addresses=("127.0.0.9",)) for name in unknown if name != "web2"]
+    hosts = SshHosts(server.identity(), RealClock(), lambda _name: None)
+    probes = Probes(hosts, lambda _host: [*others, server.host("web2")])
+    # What web2 connects to is this server once more, by the name that it has there.
+    own = server.host("localhost", addresses=("unix:/nowhere", "127.0.0.1"))
+    (result,) = await probes.round(own, ProbeRequest((), ("login",), None, None))
+    await hosts.close()
+    assert (result.outcome, bool(re.search(text, result.text))) == (outcome, True)
 
 
 @pytest.mark.asyncio

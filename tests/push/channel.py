@@ -181,6 +181,10 @@ class FakeHosts:
         self.channels: list[ByteChannel] = []
         self.round_trip: float | None = 0.0
 
+    def reached_at(self, host: Host) -> str | None:
+        """Every host has the one address that it was given."""
+        return host.addresses[0]
+
     async def link(self, host: Host, *, timeout_s: float, fresh: bool = False) -> FakeHosts:
         del host, timeout_s, fresh
         return self

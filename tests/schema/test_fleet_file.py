@@ -45,6 +45,24 @@ def test_defaults_are_filled_in() -> None:
         ),
         ('[hosts.a]\nuser = "-oProxyCommand=x"\n', "may begin with a dash"),
         ('[hosts.a]\naddress = ["x", "-oProxyCommand=x"]\n', "may begin with a dash"),
+        (
+            '[hosts.a]\naddress = "unix:run/a"\n',
+            "hosts.a.address: 'unix:run/a' must name a socket by its absolute path",
+        ),
+        (f'[hosts.a]\naddress = "unix:/{"x" * 107}"\n', "is longer than the path of a socket may be (107 bytes)"),
+        ('[hosts.a]\naddress = "unix:/run/a"\njump = "b"\n[hosts.b]\n', "where no jump host leads (leave out jump)"),
+        (
+            '[hosts.a]\naddress = "unix:/run/a"\n[hosts.b]\njump = "a"\n',
+            "hosts.b.jump: 'a' is reached through a socket",
+        ),
+        (
+            '[hosts.a]\naddress = "unix:/run/a"\n[[checks]]\nname = "c"\ntcp = { port = 1 }\n',
+            'checks (c): the controller cannot ask a over the network (write: via = "host")',
+        ),
+        (
+            '[hosts.a]\naddress = "unix:/run/a"\n[[checks]]\nname = "c"\nhttp = { url = "http://{address}/" }\n',
+            "checks (c): the controller cannot ask a over the network",
+        ),
         ('[hosts.a]\ntoplevel = "/etc"\n', "hosts.a.toplevel: "),
         ('[hosts.a]\nfile = "x.nix"\n', "file and attr go together"),
         ('[hosts.a]\ninstallable = "git+https://kim:pw@git.example.org/infra#a"\n', "installable: it holds a secret"),
@@ -100,3 +118,13 @@ def test_every_mistake_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         parse('[hosts.web1]\njump = "gw"\n[policies.p]\ngoal = "test"\non_drift = "restore"\n')
     assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_host_may_be_reached_through_a_socket_or_over_the_network() -> None:
+    fleet = parse(
+        '[hosts.a]\naddress = ["unix:/run/a", "10.0.0.1"]\n[hosts.b]\naddress = "unix:/run/b"\n'
+        '[[checks]]\nname = "c"\non = "a"\ntcp = { port = 1 }\n'
+        '[[checks]]\nname = "d"\ntcp = { port = 1, via = "host" }\n'
+        '[[checks]]\nname = "e"\nhttp = { url = "http://front/{name}" }\n'
+    )
+    assert [fleet.hosts[name].network_addresses for name in ("a", "b")] == [("10.0.0.1",), ()]

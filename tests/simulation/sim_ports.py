@@ -82,6 +82,10 @@ class SimHosts:
             raise OrderRefused(code, f"{host.name} answered {end} {code}")
         return status
 
+    def reached_at(self, host: Host) -> str | None:
+        """Every host has the one address that it was given."""
+        return host.addresses[0]
+
     async def link(self, host: Host, *, timeout_s: float, fresh: bool = False) -> HostLink:
         """Connections are not simulated; only what goes over them."""
         raise NotImplementedError

@@ -10,6 +10,7 @@ import os
 import signal
 from pathlib import Path
 
+from lab.errors import LabError
 from lab.run import until
 
 MOUNT = Path("/sys/fs/cgroup")
@@ -26,9 +27,38 @@ def _trees() -> list[Path]:
     return [tree for tree in (unified, MOUNT / "systemd") if tree.is_dir()]
 
 
+def _every_tree() -> list[Path]:
+    """Return the trees above, and that in which memory is counted where it is another one."""
+    memory = MOUNT / "memory"
+    return [*_trees(), *([memory] if memory.is_dir() else [])]
+
+
 def names(prefix: str) -> set[str]:
     """Return the groups at the top of any tree whose names begin so."""
-    return {place.name for tree in _trees() for place in tree.glob(f"{prefix}*") if place.is_dir()}
+    return {place.name for tree in _every_tree() for place in tree.glob(f"{prefix}*") if place.is_dir()}
+
+
+def limit_memory(name: str, limit_bytes: int) -> None:
+    """Let everything in a host together take so much memory from now on; beyond it the kernel ends processes there.
+
+    What its processes have already is not counted where memory has a tree of its own. Raises LabError without either.
+    """
+    memory = MOUNT / "memory"
+    if memory.is_dir():
+        group = memory / name
+        group.mkdir(exist_ok=True)
+        (group / "memory.limit_in_bytes").write_text(str(limit_bytes))
+        for _ in range(3):  # what a process begins while it is moved is found the next time
+            for pid in pids(name):
+                try:
+                    (group / "cgroup.procs").write_text(str(pid))
+                except ProcessLookupError:
+                    continue  # It ended meanwhile.
+        return
+    limit = _trees()[0] / name / "memory.max"
+    if not limit.exists():
+        raise LabError(f"nothing here counts the memory of {name}: neither {memory} nor {limit}")
+    limit.write_text(str(limit_bytes + int((limit.parent / "memory.current").read_text())))
 
 
 def _below(top: Path) -> list[Path]:
@@ -82,12 +112,12 @@ def remove(name: str) -> None:
     """
 
     def gone() -> bool:
-        for tree in _trees():
+        for tree in _every_tree():
             for group in _below(tree / name):
                 try:
                     group.rmdir()
                 except OSError:
                     continue  # Looked at again below.
-        return not any((tree / name).is_dir() for tree in _trees())
+        return not any((tree / name).is_dir() for tree in _every_tree())
 
     until(gone, GONE_S, lambda: f"the control group {name} does not go away; in it: {pids(name)}")

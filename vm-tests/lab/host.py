@@ -308,6 +308,10 @@ class LabHost:
         """Undo ``fill_disk``."""
         disk.unfill(self.wiring.directory)
 
+    def limit_memory(self, limit_bytes: int) -> None:
+        """Let the host take so much more memory, until it is off: beyond it the kernel ends processes there."""
+        cgroup.limit_memory(self.wiring.short, limit_bytes)
+
     def pause_sshd(self) -> None:
         """Stop sshd and its sessions in their tracks: connections are taken by the kernel, and nobody answers."""
         if not self._signal_sshd(signal.SIGSTOP):

@@ -13,6 +13,7 @@ from lab.host import LabHost
 from lab.seed import seed_with
 from lab.system.rig import Rig
 
+from fleetd.errors import OrderRefused
 from fleetd.model.facts import HelperState as S
 from fleetd.model.facts import HostStatus, Verdict
 from fleetd.model.order import OrderTimes, Verb
@@ -141,7 +142,67 @@ def test_a_trial_in_an_isolated_target_is_still_guarded(rig: Rig, deputy: Deputy
     assert is_back(rig, deputy).by == "guard"
 
 
+def test_a_host_without_memory_goes_back_though_its_guard_is_ended_first(rig: Rig, deputy: Deputy) -> None:
+    """The new system takes what there is, and the kernel ends the guard, which nothing in the lab keeps it from."""
+    rig.host.limit_memory(96 << 20)
+    eater = systems.memory_eaten(rig.host.name, rig.host.wiring.gateway, "v2")
+    assert deputy.trial(rig.install(eater), times=TIMES).state is S.TRIAL
+    pid = main_pid(rig, "guard")
+    assert rig.unit("fleetd-guard-*", "OOMScoreAdjust") == "-950"
+    rig.shell(f"echo 1000 >/proc/{pid}/oom_score_adj")
+    rig.until(lambda: not rig.is_alive(pid), timeout_s=40)
+    assert is_back(rig, deputy).by == "guard"
+
+
+WALL_CLOCK_JUMPS = """\
+mkdir -p /run/systemd/system/fleetd-.service.d
+printf '[Service]\\nEnvironment=BASH_ENV=/run/clock\\n' >/run/systemd/system/fleetd-.service.d/clock.conf
+cat >/run/clock <<'END'
+sleep() { command sleep "$@"; SECONDS=$((SECONDS + (RANDOM % 2 ? 1 : -1) * 31536000)); }
+date() { command date -d "@$((RANDOM * 65536))" "$@"; }
+unset EPOCHSECONDS EPOCHREALTIME
+END
+"""
+"""By a year, at each moment that one of our units waits. Hosts here share the machine's clock, which nobody sets."""
+
+
+def test_a_host_whose_sshd_waits_for_its_socket_goes_back_whatever_its_clock_says(rig: Rig, deputy: Deputy) -> None:
+    gateway = rig.host.wiring.gateway
+    boots_with(rig, lambda host: systems.sshd_when_needed(host.name, gateway, "v1"))
+    old = Rig(rig.host, rig.current)
+    rig.shell(WALL_CLOCK_JUMPS)
+    new = rig.install(systems.sshd_when_needed(rig.host.name, gateway, "v2"))
+    status = deputy.trial(new, times=SHORT)
+    assert (status.state, status.failed_units, status.down_units, status.behind_units) == (S.TRIAL, (), (), ())
+    assert is_back(old, deputy).by == "guard"
+    assert rig.is_active("sshd.socket")
+
+
 # -- the revert -------------------------------------------------------------------------------------------------
+
+
+def test_sockets_and_timers_are_the_old_system_s_again(rig: Rig, deputy: Deputy) -> None:
+    """NixOS leaves a socket open whose service is idle; what a timer started goes on where nothing of it differs."""
+
+    def system(host: LabHost, version: int) -> systems.System:
+        made = systems.good(host.name, host.wiring.gateway, f"v{version}")
+        made = made.with_unit("echo.socket", f"[Unit]\n[Socket]\nListenStream=908{version}\n")
+        made = made.with_unit("echo", f"[Unit]\n[Service]\nExecStart=/usr/bin/sleep 9{version}h\n", wanted=False)
+        made = made.with_unit("backup", "[Unit]\n[Service]\nType=oneshot\nExecStart=/usr/bin/sleep 9h\n", wanted=False)
+        return made.with_unit("backup.timer", f"[Unit]\n[Timer]\nOnActiveSec={version}\n")
+
+    boots_with(rig, lambda host: system(host, 1))
+    rig.shell("systemctl stop backup.timer backup; systemctl start echo")
+    deputy.trial(rig.install(system(rig.host, 2)), times=TIMES)
+    rig.shell("systemctl start backup.timer; systemctl stop echo")
+    rig.until(lambda: rig.unit("backup", "ActiveState") == "activating")
+    listening = "ss -Hltn 'sport >= :9081 and sport <= :9082' | grep -o '908[12]'"
+    assert rig.shell(listening) == "9082"
+    started = rig.unit("backup", "InvocationID")
+    assert deputy.revert().state is S.REVERTED
+    assert rig.shell(listening) == "9081"
+    assert (rig.unit("backup", "ActiveState"), rig.unit("backup", "InvocationID")) == ("activating", started)
+    assert "OnActiveUSec=1s" in rig.unit("backup.timer", "TimersMonotonic")
 
 
 def test_a_revert_killed_twice_ends_with_its_third_run(rig: Rig, deputy: Deputy) -> None:
@@ -195,6 +256,13 @@ def test_a_hung_unit_that_both_systems_have_does_not_hang_the_way_back(rig: Rig,
 
 
 def test_a_full_disk_does_not_stop_the_way_back(rig: Rig, deputy: Deputy) -> None:
+    deputy.facts()
+    state = "/nix/var/fleetd-host"
+    rig.shell(f"mount -t tmpfs -o size=32k tmpfs {state}")
+    with pytest.raises(OrderRefused, match="cannot"):
+        live(rig, deputy)
+    assert rig.current == rig.old
+    assert rig.shell(f"umount {state}; systemctl list-units --plain --no-legend 'fleetd-*'") == ""
     live(rig, deputy)
     rig.host.fill_disk()
     try:

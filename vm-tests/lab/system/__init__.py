@@ -154,6 +154,31 @@ def sshd_off(host: str, gateway: str, greeting: str) -> System:
     return good(host, gateway, greeting).without_unit("sshd")
 
 
+def sshd_when_needed(host: str, gateway: str, greeting: str) -> System:
+    """Return a system whose sshd is started by its socket, one for each connection, as with ``startWhenNeeded``."""
+    system = sshd_off(host, gateway, greeting)
+    instance = f"[Unit]\nDescription=sshd of {greeting}\n[Service]\nEnvironment=GREETING={greeting}\n{_SSHD_INSTANCE}"
+    return system.with_unit("sshd.socket", _SSHD_SOCKET).with_unit("sshd@.service", instance, wanted=False)
+
+
+_SSHD_SOCKET = "[Unit]\n[Socket]\nListenStream=22\nAccept=yes\n"
+_SSHD_INSTANCE = """\
+ExecStartPre=/usr/bin/mkdir -p /run/sshd
+ExecStart=-/usr/sbin/sshd -i
+StandardInput=socket
+StandardError=journal
+KillMode=process
+X-StopIfChanged=false
+"""
+
+
+def memory_eaten(host: str, gateway: str, greeting: str) -> System:
+    """Return a system with a service that takes all the memory there is, again and again."""
+    eats = """/usr/bin/python3 -c 'a = []; exec("while True: a.append(bytearray(1 << 20))")'"""
+    unit = service(eats, unit="StartLimitIntervalSec=0\n", Type="exec", Restart="always", RestartSec="0.2")
+    return good(host, gateway, greeting).with_unit("eater", unit)
+
+
 def unit_fails(host: str, gateway: str, greeting: str) -> System:
     """Return a system with a unit that fails to start; as the first system, it is a failure from before."""
     return good(host, gateway, greeting).with_service("broken", "failing")
