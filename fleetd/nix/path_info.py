@@ -32,11 +32,13 @@ def parse_path_infos(document: object) -> list[PathInfo]:
 
     Raises NotValid, or ValueError, KeyError, TypeError, ToplevelError when it cannot be understood.
     """
+    # Each path is named again by all that refer to it: it is checked once, and is one object in memory.
+    known: dict[str, StorePath] = {}
     if isinstance(document, Mapping):
         by_path = _mapping(document.get("info", document))
-        return [_path_info({**_valid(path, entry), "path": path}) for path, entry in by_path.items()]
+        return [_path_info({**_valid(path, entry), "path": path}, known) for path, entry in by_path.items()]
     if isinstance(document, list):
-        return [_path_info(_valid("a path", entry)) for entry in document]
+        return [_path_info(_valid("a path", entry), known) for entry in document]
     raise TypeError("neither a list nor an object")
 
 
@@ -79,7 +81,7 @@ def _any_hash(value: object) -> tuple[str, bytes]:
     return algorithm, digest
 
 
-def _path_info(entry: Entry) -> PathInfo:
+def _path_info(entry: Entry, known: dict[str, StorePath]) -> PathInfo:
     references, signatures = entry["references"], entry.get("signatures") or []
     if not isinstance(references, list) or not isinstance(signatures, list):
         raise TypeError("references and signatures are lists")
@@ -88,19 +90,22 @@ def _path_info(entry: Entry) -> PathInfo:
         raise ValueError(f"{entry['path']}: {size!r} is not the size of an archive")
     deriver = entry.get("deriver")
     return PathInfo(
-        path=_store_path(entry["path"]),
-        deriver=_store_path(deriver) if deriver else "",
+        path=_store_path(entry["path"], known),
+        deriver=_store_path(deriver, known) if deriver else "",
         nar_hash=parse_hash(entry["narHash"]),
-        references=tuple(sorted(_store_path(reference) for reference in references)),
+        references=tuple(sorted([_store_path(reference, known) for reference in references])),
         nar_size=size,
         signatures=tuple(str(signature) for signature in signatures),
         ca=_content_address(entry.get("ca")),
     )
 
 
-def _store_path(value: object) -> StorePath:
+def _store_path(value: object, known: dict[str, StorePath]) -> StorePath:
     text = str(value)
-    return parse_store_path(text if text.startswith("/") else f"{STORE_DIRECTORY}/{text}")
+    path = known.get(text)
+    if path is None:
+        path = known[text] = parse_store_path(text if text.startswith("/") else f"{STORE_DIRECTORY}/{text}")
+    return path
 
 
 def _content_address(value: object) -> str:
