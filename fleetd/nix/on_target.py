@@ -13,6 +13,9 @@ from fleetd.nix.commands import WATCHED
 from fleetd.nix.internal_json import BuildWatch
 from fleetd.ports import ByteChannel, HostPort
 
+GRACE_S = 60
+"""A Nix that was told to end ends its builders first; one that is killed leaves them running."""
+
 SCRIPT = f"""
 set -u
 place=$1
@@ -21,7 +24,8 @@ if ! mkdir -p "$place" 2>/dev/null || ! [ -w "$place" ]; then
   mkdir -p "$place" || exit 1
 fi
 exec 3<&0
-timeout -k 10 "$5" nix-store --realise "$2" --add-root "$place/$3" --indirect {" ".join(WATCHED)} 2>&1 </dev/null 3<&- &
+timeout -k {GRACE_S} "$5" \\
+  nix-store --realise "$2" --add-root "$place/$3" --indirect {" ".join(WATCHED)} 2>&1 </dev/null 3<&- &
 build=$!
 {{ read -r _ <&3; kill "$build" 2>/dev/null; }} &
 watch=$!

@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
@@ -169,8 +170,23 @@ async def _end(child: asyncio.subprocess.Process, readers: Sequence[asyncio.Task
     finally:
         # Also when the child itself is gone: children of its own may hold its output open. Its number was free for a
         # moment at most, and numbers are given out in turn, so nobody else has it.
+        left = _descendants(child.pid) if child.returncode is None else []
         _signal(child, signal.SIGKILL)
+        # A Nix that is killed cannot end its builders, and they lead groups of their own.
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
         await _within(KILL_AFTER_S, _gone(child))
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return what a process has started that still runs, and what that has started, as far as /proc can tell."""
+    found = [pid]
+    for one in found:
+        for file in Path(f"/proc/{one}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += [int(word) for word in file.read_text().split()]
+    return found[1:]
 
 
 async def _gone(child: asyncio.subprocess.Process) -> None:

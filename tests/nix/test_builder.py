@@ -19,6 +19,9 @@ from fleetd.nix.builder import NixBuilder
 from fleetd.nix.evaluator import Evaluable
 from tests.nix.private_store import PrivateStore, temporary_directory, text_file
 
+MARK = f"fleetd-test-{os.getpid()}"
+"""In the words of an endless builder: Nix leaves it nothing of our environment to be known by."""
+
 HOSTS = """
 let host = name: script: derivation {
   inherit name; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" script ];
@@ -26,7 +29,7 @@ let host = name: script: derivation {
   web1 = host "nixos-system-web1-1" "echo hi > $out";
   web2 = throw "web2 has no \\u001b[31mdisk";
   web3 = host "nixos-system-web3-1" "echo no compiler >&2; exit 7";
-  web4 = host "nixos-system-web4-1" "while :; do :; done";
+  web4 = host "nixos-system-web4-1" "while :; do : MARK; done";
   number = 3;
   list = [ (host "a" "") (host "b" "") ];
 }
@@ -42,7 +45,7 @@ class Rig:
         self.roots = place / "roots"
         self.builder = NixBuilder(self.roots, self.nix.env, self.nix.root)
         self.file = place / "hosts.nix"
-        self.file.write_text(HOSTS)
+        self.file.write_text(HOSTS.replace("MARK", MARK))
         self.flake = place / "flake"
         self.flake.mkdir()
         (self.flake / "flake.nix").write_text(FLAKE)
@@ -192,7 +195,8 @@ def builds_of(root: Path) -> int:
     found = 0
     for entry in Path("/proc").iterdir():
         try:
-            found += entry.name.isdigit() and os.fsencode(root) in (entry / "environ").read_bytes()
+            known = os.fsencode(root) in (entry / "environ").read_bytes() if entry.name.isdigit() else False
+            found += known or (entry.name.isdigit() and MARK.encode() in (entry / "cmdline").read_bytes())
         except OSError:
             continue
     return found

@@ -108,6 +108,20 @@ async def test_no_descriptor_is_left() -> None:
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
+@pytest.mark.asyncio
+async def test_what_a_killed_child_has_started_in_groups_of_its_own_ends_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "KILL_AFTER_S", 0.5)
+    file = tmp_path / "pid"
+    script = f"trap '' TERM; setsid sh -c 'echo $$ > {file}; exec sleep 1000' >/dev/null 2>&1 & while :; do wait; done"
+    running = asyncio.create_task(run(sh(script), timeout_s=50))
+    pid = await asyncio.to_thread(number_in, file)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert ends(pid)
+
+
 @given(st.text())
 def test_nothing_a_terminal_obeys_is_left(text: str) -> None:
     assert not set(plain(text)) & {chr(n) for n in (*range(9), *range(11, 32), 127)}
