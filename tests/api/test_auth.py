@@ -29,6 +29,11 @@ NEEDS = {
     ("GET", "/v1/hosts"): "read",
     ("GET", "/v1/hosts/{name}"): "read",
     ("POST", "/v1/hosts/{name}/clear"): "deploy",
+    ("PUT", "/v1/hosts/{name}/lock"): "deploy",
+    ("DELETE", "/v1/hosts/{name}/lock"): "deploy",
+    ("GET", "/v1/freeze"): "read",
+    ("PUT", "/v1/freeze"): "deploy",
+    ("DELETE", "/v1/freeze"): "deploy",
     ("POST", "/v1/hosts/{name}/diff"): "deploy",
     ("POST", "/v1/plan"): "read",
     ("POST", "/v1/rollouts"): "deploy",
@@ -75,7 +80,13 @@ async def test_each_route_for_each_caller(
     served.history.add(rollout_document("r-1"), host_document("web1"))
     served.blobs.texts["r-1", "web1"] = "said"
     place = path.replace("{name}", "web1").replace("{id}", "r-1")
-    body = {"json": {"on": "web1"}} if path == "/v1/reboots" else {}  # the one that nobody means by saying nothing
+    # What nobody means by saying nothing.
+    needed = {
+        "/v1/reboots": {"on": "web1"},
+        "/v1/freeze": {"reason": "work"},
+        "/v1/hosts/{name}/lock": {"reason": "work"},
+    }
+    body = {"json": needed[path]} if path in needed and method in ("POST", "PUT") else {}
     status, document, headers = await served.ask(method, place, scope=caller, **body)
     if caller not in SCOPES:
         assert (status, document["kind"]) == (401, "unauthorized")

@@ -42,7 +42,7 @@ from fleetd.rollout.tally import Mark
 from tests.fakes.journal import Disk, MemoryJournal
 from tests.simulation.scenario import Crash, Mishap, Request, Scenario, reboot_of, spec_of, system
 from tests.simulation.sim_host import SimHost
-from tests.simulation.sim_machine import SimMachine
+from tests.simulation.sim_machine import POWER_CYCLED_S, SimMachine
 from tests.simulation.sim_ports import (
     SimBuilder,
     SimCommits,
@@ -54,7 +54,7 @@ from tests.simulation.sim_ports import (
     Uplink,
     Weather,
 )
-from tests.simulation.virtual_time import VirtualClock, VirtualLoop
+from tests.simulation.virtual_time import EPOCH_S, VirtualClock, VirtualLoop
 from tests.simulation.watch import ViolationError, Watch, require
 
 LIVELY_S = 6 * 3600.0
@@ -384,8 +384,10 @@ class Simulation:
     def _is_over(self) -> bool:
         rollouts = self.watch.world.rollouts.values()
         lost = any(self.watch.world.unproven())
-        # Whoever is still out of reach is waited for until nothing goes wrong any more.
-        if lost and self.loop.time() < self.scenario.quiet_at_s + QUIET_S:
+        # Whoever is still out of reach is waited for until nothing goes wrong any more, and somebody has noticed a
+        # machine that hangs in its boot: windows may have let it be rebooted long after the last mishap.
+        quiet_at = max(self.scenario.quiet_at_s, self.watch.world.last_at - EPOCH_S + POWER_CYCLED_S)
+        if lost and self.loop.time() < quiet_at + QUIET_S:
             return False
         pending = self._waiting or any(r.at_s > self.loop.time() for r in self.scenario.requests)
         return bool(rollouts) and not pending and all(rollout.header.phase.is_final for rollout in rollouts)
