@@ -24,6 +24,7 @@ from fleetd.controller.intake import Intake
 from fleetd.controller.loop import Controller
 from fleetd.errors import FleetdError
 from fleetd.executor.activity import Activity
+from fleetd.executor.changes import Changes
 from fleetd.executor.executor import Executor, push_root
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import Sources
@@ -85,6 +86,7 @@ class Daemon:
         orders = OrderSigner(settings.order_key, "signing.order_key") if settings.order_key else None
         self.hosts = SshHosts(identity, self.clock, self._host, orders.sign if orders else None)
         store, builder = NixStore(roots), nix_builder(settings)
+        comparer = NixComparer(store)
         signer = NixSigner(settings.nix_key) if settings.nix_key else None
         self.probes = Probes(self.hosts)
         self.blobs = FileBlobs(settings.state / "logs")
@@ -109,6 +111,7 @@ class Daemon:
             fleet=lambda: self.intake.current,
             limits=Capacity(evaluate=builder.evaluations_at_once),
             activity=activity,
+            changes=Changes(self.clock, comparer, self.blobs),
         )
         self.journal = SqliteJournal(settings.state)
         self.controller = Controller(clock=self.clock, journal=self.journal, executor=self.executor)
@@ -117,7 +120,7 @@ class Daemon:
             source=fleet_source(settings, builder),
             builder=builder,
             store=store,
-            comparer=NixComparer(store),
+            comparer=comparer,
             on_host=on_host,
             activity=activity,
             clock=self.clock,

@@ -169,6 +169,13 @@ class Comparer(Protocol):
         """Compare two toplevels that are in the store. Raises ToplevelError where one is not."""
         ...
 
+    async def blame(self, old: StorePath, new: StorePath, failing: Sequence[str]) -> str:
+        """Return in one line what differs between them, what ``failing`` units use first; empty: nothing does.
+
+        Raises FleetdError where one of them is not in the store.
+        """
+        ...
+
 
 class Builder(Protocol):
     """Evaluates and builds on the control node."""

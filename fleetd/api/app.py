@@ -294,7 +294,7 @@ def _accepted(accepted: Accepted) -> web.Response:
 
 
 def _submit_of(body: RolloutBody, request: web.Request) -> SubmitRollout:
-    caller, key, goal = request[CALLER], _key(request, body), Goal(body.goal)
+    caller, key, goal = request[CALLER], _key(request, body), Goal(body.goal) if body.goal else None
     return SubmitRollout(
         caller, key, body.revision, body.toplevels, body.on, body.policy, goal, body.reason, body.force
     )

@@ -13,6 +13,9 @@ Document = Mapping[str, Any]
 
 COLOURS = {
     "committed": "green",
+    "trial-kept": "green",
+    "staged": "green",
+    "dry-activated": "green",
     "current": "green",
     "rolled-back": "yellow",
     "reverted": "yellow",
@@ -22,6 +25,9 @@ COLOURS = {
     "trial": "cyan",
     "switching": "cyan",
     "committing": "cyan",
+    "releasing": "cyan",
+    "staging": "cyan",
+    "dry-activating": "cyan",
 }
 
 
@@ -49,7 +55,8 @@ def host_line(host: Document) -> str:
     """Return a host of a rollout in one line; of a reason of many lines the first, see ``reason_lines``."""
     why = f"  ({plain(_first_line(host['reason']))})" if host.get("reason") else ""
     lost = f"  {host['contact']}" if host.get("contact", "ok") != "ok" else ""
-    return f"{host['name']}  {host['wave']}  {host['state']}  {short(host.get('to'))}{lost}{why}"
+    changed = f"  [changed: {plain(host['changed'])}]" if host.get("changed") else ""
+    return f"{host['name']}  {host['wave']}  {host['state']}  {short(host.get('to'))}{lost}{why}{changed}"
 
 
 def reason_lines(host: Document, *, head: bool = False) -> list[str]:
@@ -98,6 +105,7 @@ def progress_text(host: Document) -> str:
 def observed_line(host: Document) -> str:
     """Return an observed host in one line."""
     marks = [word for word in ("drifted", "needs_reboot") if host.get(word)]
+    marks += dict.fromkeys(finding["kind"] for finding in host.get("findings", ()))
     contact = "" if host["contact"] == "ok" else f"  {plain(host['contact'])}"
     shown_marks = f"  {' '.join(marks)}" if marks else ""
     locked = f"  locked {_held(host['lock'])}" if host.get("lock") else ""
@@ -161,13 +169,15 @@ def difference_lines(document: Document) -> list[str]:
 def plan_lines(plan: Document) -> list[str]:
     """Return a plan as lines."""
     most = plan["max_parallel"]
-    lines = [f"policy {plan['policy']}, at most {most} host{'' if most == 1 else 's'} unproven at once"]
+    parallel = f"at most {most} host{'' if most == 1 else 's'} unproven at once"
+    lines = [f"policy {plan['policy']}, goal {plan.get('goal', 'switch')}, {parallel}"]
     for wave in plan["waves"]:
         lines.append(f"wave {wave['name']} (soak {wave['soak']})")
         for host in wave["hosts"]:
             lines.append(f"  {host['name']}  {short(host['from'])} -> {short(host['to'])}")
             if host.get("difference") is not None:
                 lines.append(f"    {difference_summary(host['difference'])}")
+    lines += [f"{finding['host']}: {plain(finding['text'])}" for finding in plan.get("findings", ())]
     if plan["unchanged"]:
         lines.append(f"nothing to do on: {', '.join(plan['unchanged'])}")
     lines += [f"{error['host']}: {plain(error['message'], keep=chr(10))}" for error in plan["errors"]]
@@ -180,7 +190,9 @@ def rollout_lines(rollout: Document) -> list[str]:
     lines = [rollout_line(rollout)]
     why = f": {plain(rollout['reason'])}" if rollout["reason"] else ""
     lines.append(f"  {plain(rollout['requested_by'])} at {rollout['created_at']}{why}")
-    lines.append(f"  {plain(rollout['revision'])} on {plain(rollout['on'])}, policy {rollout['policy']}")
+    lines.append(
+        f"  {plain(rollout['revision'])} on {plain(rollout['on'])}, policy {rollout['policy']}, goal {rollout['goal']}"
+    )
     lines += [f"  wave {wave['name']}: {wave['state']}, {_counts(wave['counts'])}" for wave in rollout["waves"]]
     for block in rollout["blocked_by"]:
         until = f", until {block['until']}" if block.get("until") else ""
@@ -259,7 +271,7 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items()) or "no hosts"
 
 
-QUIET = ("committed", "current", "pending", "rolled-back", "skipped")
+QUIET = ("committed", "trial-kept", "staged", "dry-activated", "current", "pending", "rolled-back", "skipped")
 """States of hosts that are of no interest while others move: the first to be left out where there is no room."""
 
 _FRAME_LINES = 8

@@ -11,7 +11,7 @@ import typer
 from fleetd.cli import follow as following
 from fleetd.cli import outcome
 from fleetd.cli.app import On, Options, Reason, app, client, quoted, show
-from fleetd.cli.client import DaemonLost, NoDaemon
+from fleetd.cli.client import DaemonLost, NoDaemon, Refused
 from fleetd.cli.follow import follow
 from fleetd.cli.render import host_line, plain, plan_lines, reason_lines, rollout_line, rollout_lines
 from fleetd.errors import UsageError
@@ -21,6 +21,7 @@ Toplevels = Annotated[list[str] | None, typer.Option("--toplevel", metavar="HOST
 Wait = Annotated[bool, typer.Option("--wait/--detach", help="Follow until the end.")]
 Timeout = Annotated[float, typer.Option(min=0, help="Seconds to follow at most; the rollout goes on.")]
 Policy = Annotated[str, typer.Option(help="A policy of the fleet file.")]
+Goal = Annotated[str | None, typer.Option(help="switch, boot, test or dry-activate; default: the policy's.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask on a terminal.")]
 DAY_S = 86400.0
 
@@ -39,9 +40,11 @@ def body_of(revision: str | None, toplevels: list[str] | None, on: str, policy: 
 
 
 @app.command()
-def plan(revision: Revision = None, on: On = "", toplevel: Toplevels = None, policy: Policy = "default") -> None:
+def plan(
+    revision: Revision = None, on: On = "", toplevel: Toplevels = None, policy: Policy = "default", goal: Goal = None
+) -> None:
     """Show what a deploy would do: waves, and from what to what. Nothing is done."""
-    document = client().post("/v1/plan", body_of(revision, toplevel, on, policy, ""))
+    document = client().post("/v1/plan", {**body_of(revision, toplevel, on, policy, ""), "goal": goal})
     show(document, plan_lines(document))
     if document["errors"]:
         raise typer.Exit(outcome.NOT_BUILT)
@@ -53,7 +56,7 @@ def deploy(
     on: On = "",
     toplevel: Toplevels = None,
     policy: Policy = "default",
-    goal: Annotated[str, typer.Option(help="switch, boot, test or dry-activate.")] = "switch",
+    goal: Goal = None,
     reason: Reason = "",
     force: Annotated[bool, typer.Option("--force", help="Also what does not contain the last commit.")] = False,
     wait: Wait = True,
@@ -228,4 +231,20 @@ def _started(document: Any, wait: bool, timeout_s: float) -> None:
     if not wait:
         show(document, [rollout_line(document)])
         return
-    raise typer.Exit(follow(document["id"], timeout_s, accepted=True))
+    code = follow(document["id"], timeout_s, accepted=True)
+    if document["goal"] == "dry-activate":
+        _show_words(document["id"])
+    raise typer.Exit(code)
+
+
+def _show_words(rollout: str) -> None:
+    """Print what each host said of a dry activation: it is all that such a rollout is for."""
+    path = f"/v1/rollouts/{quoted(rollout)}/hosts"
+    for host in client().pages(path, "hosts"):
+        if host["state"] in ("dry-activated", "failed"):
+            try:
+                text = client().text(f"{path}/{quoted(host['name'])}/log")
+            except Refused:
+                continue  # it failed before it was asked
+            words = [f"{host['name']}: {plain(text.rstrip(), keep=chr(10))}"]
+            show({"rollout": rollout, "host": host["name"], "log": text}, words)

@@ -50,7 +50,7 @@ class SubmitRollout:
     toplevels: Mapping[str, str] = field(default_factory=dict)
     on: str = ""
     policy: str = "default"
-    goal: Goal = Goal.SWITCH
+    goal: Goal | None = None
     reason: str = ""
     force: bool = False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fleetd.controller.commands import (
@@ -34,6 +34,7 @@ from fleetd.model.store_path import StorePath, is_store_path
 from fleetd.ports import Builder, Clock, Comparer, FleetSource, Store
 from fleetd.rollout.blocked import Blocked, explain, host_waits
 from fleetd.rollout.documents import instant, record_document
+from fleetd.rollout.preflight import finding_documents
 from fleetd.rollout.spec import Kind, RolloutSpec
 from fleetd.rollout.states import Committed, Current, LiveState, Lost, Stranded, shown
 
@@ -199,6 +200,9 @@ class Intake:
             # One that ran it already was left with it as well.
             return state.task.to if isinstance(state, Committed | Current) else None
         record = world.record(host)
+        newest = self._on_host.newest_facts(host)
+        if record.kept is not None and (newest is None or newest[0].current == record.kept):
+            return record.left  # what boots ends a test that goes on running
         return record.good_before if record.left == record.last_good else record.last_good
 
     # -- views ----------------------------------------------------------------------------------------------------
@@ -234,8 +238,10 @@ class Intake:
         return {
             "waves": waves,
             "policy": policy.name,
+            "goal": spec.goal.value,
             "max_parallel": parallel,
             "unchanged": unchanged,
+            "findings": [{"host": name, **finding} for name in observed for finding in self._findings(name)],
             "errors": errors,
             "times": times,
         }
@@ -316,29 +322,36 @@ class Intake:
 
     def _host_document(self, host: Host) -> Document:
         world, name = self._controller.world, host.name
-        record, newest = world.record(name), self._on_host.newest_facts(name)
-        owner = world.owner(name)
-        facts, at = newest if newest is not None else (None, None)
-        drifted = facts is not None and record.left is not None and facts.current != record.left and owner is None
+        record, (facts, at) = world.record(name), self._on_host.newest_facts(name) or (None, None)
+        ours = (record.left, record.kept, record.staged)
+        free = record.left is not None and world.owner(name) is None
+        drifted = free and facts is not None and facts.current not in ours
+        staged = facts is not None and record.staged == facts.boots != facts.current
         return {
             "name": name,
             "domain": host.domain,
             "tags": list(host.tags),
             "current": facts.current if facts else None,
+            "specialisation": facts.specialisation if facts else None,
             "booted": facts.booted if facts else None,
             "profile": facts.profile if facts else None,
             "boot_default": facts.boot_default if facts else None,
             "state": self._state(name),
             "contact": self._seen_contact.get(name, "never"),
             "drifted": drifted,
-            "needs_reboot": facts.needs_reboot if facts else None,
+            "needs_reboot": facts.needs_reboot or staged if facts else None,
             "boot_proven": not facts.needs_reboot if facts else None,
             "oneshot": facts.oneshot if facts else None,
             "observed_at": instant(at),
+            "findings": self._findings(name),
             "lock": hold_document(world.fleetwide.locks.get(name)),
             "blocked_by": [waits.document() for waits in self._waits(name)],
             **record_document(record),
         }
+
+    def _findings(self, name: str) -> list[Mapping[str, str]]:
+        """Return what people should know of a host, as far as it was ever heard."""
+        return finding_documents(*newest) if (newest := self._on_host.newest_facts(name)) is not None else []
 
     def _waits(self, name: str) -> list[Blocked]:
         """Return what a host waits for: in the rollout that owns it, and for a person where one lost or stranded it."""

@@ -35,9 +35,11 @@ from fleetd.controller.commands import (
 from fleetd.controller.holds import held, refuse_held
 from fleetd.controller.verbs import clearing, said
 from fleetd.errors import FleetdError, JournalError, NotFoundError, OverloadedError, RefusedError, UsageError
-from fleetd.executor.executor import Executor, Job, Outcome
+from fleetd.executor.broken import Outcome
+from fleetd.executor.executor import Executor, Job
 from fleetd.ports import ForwardClock, Journal, ReadModels, Record
 from fleetd.rollout import events as e
+from fleetd.rollout.blame import to_tell
 from fleetd.rollout.codec import CodecError, decode_event, encode_event
 from fleetd.rollout.decision import (
     CancelCopy,
@@ -196,6 +198,10 @@ class Controller:
             self._keep_roots()
         for event in decision.events:
             self._start(event)
+        for event in events:
+            asked = to_tell(self.world, event)
+            if asked is not None:
+                self._executor.tell_changes(asked)
         for question in decision.questions:
             self._ask(question)
         # A decision may make the next one possible at once; and nobody wakes the loop again for what was left over.
@@ -353,7 +359,10 @@ class Controller:
                 | e.BuildIntended()
                 | e.CopyIntended()
                 | e.TrialIntended()
+                | e.DryRunIntended()
+                | e.StageIntended()
                 | e.CommitIntended()
+                | e.ReleaseIntended()
                 | e.RevertIntended()
                 | e.SettleIntended()
             ):

@@ -10,7 +10,7 @@ from fleetd.controller.commands import RebootHosts, RequestKey, SubmitRollout
 from fleetd.errors import RefusedError, SelectorError, UsageError
 from fleetd.model.fleet import Fleet, Host, Installable, Prebuilt, ToplevelSource
 from fleetd.model.goal import Goal
-from fleetd.model.policy import OnFailure, Policy, Reboot
+from fleetd.model.policy import FailureBudget, OnFailure, Policy, Reboot, Size
 from fleetd.model.reference import INSTEAD, carries_secret
 from fleetd.model.selector import EVERY, select
 from fleetd.model.store_path import parse_store_path
@@ -36,9 +36,8 @@ class Asked:
 
 def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float) -> RolloutSpec:
     """Return what a request asks for. Raises UsageError and its kinds."""
-    if not request.goal.is_carried_out:
-        raise UsageError(f"goal {request.goal.value!r} is not carried out by this release; use switch")
     policy = _policy_of(fleet, request.policy)
+    goal = request.goal or policy.goal
     names = _hosts_of(fleet, request)
     flake = _flake_of(fleet, request)
     sources = {name: _source_of(fleet.hosts[name], request, fleet, flake) for name in names}
@@ -50,13 +49,33 @@ def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float) -> Rollout
         revision=request.revision or flake or "prebuilt toplevels",
         flake=flake if locks else None,
         on=request.on or EVERY,
-        goal=request.goal,
+        goal=goal,
         requested_by=request.requested_by,
         reason=request.reason,
         key=request.key,
         force=request.force,
     )
-    return specify(fleet, policy, sources, asked, contact_s)
+    return as_goal_asks(specify(fleet, policy, sources, asked, contact_s))
+
+
+def as_goal_asks(spec: RolloutSpec) -> RolloutSpec:
+    """Leave out what says nothing where the new system does not run in the end: checks, and soaks.
+
+    Of a dry activation nothing is at stake, so that every host is asked at once, whatever others answer.
+    """
+    if spec.goal is Goal.TEST:
+        # A reboot would leave the profile behind, and end the test as well.
+        return replace(spec, policy=replace(spec.policy, reboot=Reboot.NEVER))
+    if spec.goal.is_observable:
+        return spec
+    hosts = tuple(replace(plan, checks=()) for plan in spec.hosts)
+    waves = tuple(replace(wave, soak_s=0.0) for wave in spec.waves)
+    policy, every = spec.policy, Size(percent=100)
+    if spec.goal is Goal.DRY_ACTIVATE:
+        waves = (Wave("all", tuple(host for wave in waves for host in wave.hosts)),)
+        budget = FailureBudget(every, every, every)
+        policy = replace(policy, on_failure=OnFailure.STOP, failure_budget=budget, unreachable_budget=every)
+    return replace(spec, checks=(), hosts=hosts, waves=waves, policy=policy)
 
 
 def reboot_of(fleet: Fleet, request: RebootHosts, runs: Mapping[str, str], contact_s: float) -> RolloutSpec:

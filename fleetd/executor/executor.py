@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import assert_never
 
 import structlog
 
 from fleetd.errors import FleetdError
 from fleetd.executor.activity import Activity
+from fleetd.executor.broken import Answerable, Outcome, broken_answer, broken_effect
+from fleetd.executor.changes import Changes
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import LOCK_TIMEOUT_S, Sources
 from fleetd.model.check import Check, CheckOutcome, CheckResult
@@ -19,6 +20,7 @@ from fleetd.model.fleet import Fleet, Host
 from fleetd.model.store_path import StorePath
 from fleetd.ports import Clock, Probe, ProbeRequest, Pusher, PushReport, TargetBuilder
 from fleetd.rollout import events as e
+from fleetd.rollout.blame import TellChanges
 from fleetd.rollout.decision import (
     CancelCopy,
     Capacity,
@@ -30,20 +32,19 @@ from fleetd.rollout.decision import (
     Question,
     Reach,
 )
-from fleetd.rollout.observations import Extended, Inspected, LockEnded, Looked, Observed, Probed, Reached, Witnessed
+from fleetd.rollout.observations import Inspected, LockEnded, Looked, Probed, Reached, Witnessed
 from fleetd.rollout.roots import WantedRoots
 from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import Task
-
-Outcome = e.Event | Observed
-Answerable = LockRevision | Inspect | Reach | LookAt | ProbeRound | Extend
-"""The questions that wait for an answer."""
 
 CLOSE_TIMEOUT_S = 10.0
 """How long ending waits for tasks that were cancelled; their children are killed well before."""
 
 ROOTS_AGAIN_S = 60.0
 """Roots that could not be made are made later: nothing that they keep is new, so a minute loses nothing."""
+
+COMPARED_AT_ONCE = 2
+"""Each reads the metadata of two closures, about 1 MB each; many hosts may fail at one time."""
 
 INSPECT_TIMEOUT_S = 60.0
 """Facts after a restart of dbus take 25 s; twice that and a handshake."""
@@ -79,6 +80,7 @@ class Executor:
         fleet: Callable[[], Fleet],
         limits: Capacity,
         activity: Activity,
+        changes: Changes | None = None,
     ) -> None:
         self._clock = clock
         self._activity = activity
@@ -89,7 +91,9 @@ class Executor:
         self._probe = probe
         self._fleet = fleet
         self._limits = limits
+        self._changes = changes
         self._tasks: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        self._comparing = asyncio.Semaphore(COMPARED_AT_ONCE)
         self._roots_wanted: Callable[[], WantedRoots] | None = None
         self.report: Callable[[Outcome], None] = lambda _outcome: None
         """Where outcomes go; set by the controller before anything is started."""
@@ -120,7 +124,17 @@ class Executor:
                 self._spawn("build", intent, self._sources.build(job.spec, intent, derivation, self._host(intent.host)))
             case e.CopyIntended():
                 self._spawn("copy", intent, self._copy(job, intent))
-            case e.TrialIntended() | e.CommitIntended() | e.RevertIntended() | e.SettleIntended():
+            case e.DryRunIntended():
+                asked = self._on_host.dry_run(job.spec, job.task, intent, self._host(intent.host))
+                self._spawn("order", intent, asked)
+            case (
+                e.TrialIntended()
+                | e.StageIntended()
+                | e.CommitIntended()
+                | e.ReleaseIntended()
+                | e.RevertIntended()
+                | e.SettleIntended()
+            ):
                 host = self._host(intent.host)
                 self._spawn("order", intent, self._on_host.carry_out(job.spec, job.task, intent, host))
 
@@ -159,6 +173,22 @@ class Executor:
             _tell(f"asking {name} broke", fault)
             why = f"a fault in fleetd itself: {fault}"
         self.report(Witnessed(self._clock.now(), name, why))
+
+    def tell_changes(self, asked: TellChanges) -> None:
+        """Say what differs on a host that has failed; nothing waits for it."""
+        name = f"changes/{asked.rollout}/{asked.host}"
+        if self._changes is not None and name not in self._tasks:
+            self._run("changes", name, self._tell_changes(self._changes, asked))
+
+    async def _tell_changes(self, changes: Changes, asked: TellChanges) -> None:
+        try:
+            async with self._comparing:
+                told = await changes.tell(asked)
+        except Exception as fault:
+            _tell(f"comparing what failed on {asked.host} broke", fault)
+            return
+        if told is not None:
+            self.report(told)
 
     def keep_roots(self, wanted: Callable[[], WantedRoots]) -> None:
         """Bring the control node's roots to what is wanted; asked again meanwhile, it is done once more."""
@@ -331,45 +361,6 @@ class Executor:
         results = await self._probe.round(host, request) if host is not None else ()
         place = (question.rollout, question.host, question.step)
         self.report(Probed(self._clock.now(), *place, results, question.required, question.interval_s))
-
-
-def broken_effect(intent: e.IntentEvent, fault: Exception, now: float) -> Outcome:
-    """Return the outcome of an effect that ended by a fault of ours: a host must never wait for an answer for ever.
-
-    An order may or may not have left, so it is unknown, and the host is asked.
-    """
-    text = f"a fault in fleetd itself: {type(fault).__name__}: {fault}"
-    match intent:
-        case e.EvaluateIntended() | e.BuildIntended():
-            return e.SourceRefused(now, intent.rollout, intent.host, intent.fence, text)
-        case e.CopyIntended():
-            return e.CopyRefused(now, intent.rollout, intent.host, intent.fence, "internal", text)
-        case e.TrialIntended() | e.CommitIntended() | e.RevertIntended() | e.SettleIntended():
-            return e.ContactLost(now, intent.rollout, intent.host, intent.fence, text)
-        case _:
-            assert_never(intent)
-
-
-def broken_answer(question: Answerable, fault: Exception, now: float) -> tuple[Outcome, ...]:
-    """Return what ends a question that a fault of ours left open; nothing in it counts as an observation."""
-    text = f"a fault in fleetd itself: {type(fault).__name__}: {fault}"
-    match question:
-        case LockRevision():
-            return e.RevisionRefused(now, question.rollout, text), LockEnded(question.rollout)
-        case Inspect():
-            return (Inspected(now, question.rollout, question.host, question.step, None, (), text),)
-        case LookAt():
-            # Nothing was learnt of the host, and what is not known starts nobody.
-            return (Looked(now, question.host, False, text),)
-        case Reach():
-            return (Reached(now, question.rollout, question.host, question.step, text),)
-        case ProbeRound():
-            place = (question.rollout, question.host, question.step)
-            return (Probed(now, *place, (), question.required, question.interval_s),)
-        case Extend():
-            return (Extended(now, question.rollout, question.host, question.step, done=False),)
-        case _:
-            assert_never(question)
 
 
 def _tell(what: str, fault: Exception) -> None:

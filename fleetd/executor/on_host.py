@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleetd.errors import FleetdError, HostError, OrderRefused, OutcomeUnknown, ToplevelError, Unreachable
-from fleetd.executor.orders import order_for, reported
+from fleetd.executor.orders import REASON_CHARACTERS, order_for, reported
 from fleetd.model.facts import HelperState, HostFacts, HostStatus
 from fleetd.model.fleet import Host
 from fleetd.model.nix32 import nix32
@@ -21,8 +21,7 @@ from fleetd.rollout.decision import Extend
 from fleetd.rollout.observations import Extended
 from fleetd.rollout.spec import Kind, RolloutSpec
 from fleetd.rollout.states import Direction, Task
-
-OrderIntent = e.TrialIntended | e.CommitIntended | e.RevertIntended | e.SettleIntended
+from fleetd.rollout.timing import DRY_RUN_S
 
 FOLLOW_EVERY_S = 0.5
 """How often a moving host is looked at over its open connection: a switch is rarely faster."""
@@ -35,10 +34,16 @@ RENEW_AGAIN_S = 1.0
 
 _VERBS = {
     e.TrialIntended: Verb.TRIAL,
+    e.StageIntended: Verb.STAGE,
     e.CommitIntended: Verb.COMMIT,
+    e.ReleaseIntended: Verb.RELEASE,
     e.RevertIntended: Verb.REVERT,
     e.SettleIntended: Verb.SETTLE,
 }
+
+
+_QUIET = (Verb.COMMIT, Verb.RELEASE)
+"""What ends a trial well has nothing to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class OnHost:
         self._seen[host.name] = _Seen(facts, self._clock.now())
         return facts
 
-    async def carry_out(self, spec: RolloutSpec, task: Task, intent: OrderIntent, host: Host | None) -> e.Event:
+    async def carry_out(self, spec: RolloutSpec, task: Task, intent: e.OrderIntent, host: Host | None) -> e.Event:
         """Send the order of an intent and return its outcome; never raises for what the host or the link does."""
         at = self._clock.now
         if host is None:
@@ -82,7 +87,7 @@ class OnHost:
             # Only facts were asked so far: whatever went wrong, no order left.
             return e.OrderNotSent(at(), intent.rollout, host.name, intent.fence, str(error))
         try:
-            fresh = order.verb is Verb.COMMIT
+            fresh = order.verb in (Verb.COMMIT, Verb.RELEASE)
             status = await self._hosts.order(host, order, timeout_s=spec.contact_s, fresh=fresh)
         except OrderRefused as error:
             return e.OrderRejected(at(), intent.rollout, host.name, intent.fence, error.code, str(error))
@@ -93,6 +98,38 @@ class OnHost:
         except HostError as error:
             return e.OrderNotSent(at(), intent.rollout, host.name, intent.fence, str(error))
         return await self._follow(intent, host, order, status, spec.contact_s)
+
+    async def dry_run(self, spec: RolloutSpec, task: Task, intent: e.DryRunIntended, host: Host | None) -> e.Event:
+        """Ask a host what a switch would change, and keep its words; never raises for what the host or link does."""
+        place = (intent.rollout, intent.host, intent.fence)
+        if host is None:
+            return e.OrderNotSent(self._clock.now(), *place, f"{intent.host} is no longer in the fleet file")
+        try:
+            facts = await self.facts(host, timeout_s=spec.contact_s)
+            nar_hash = await self._nar_hash(task, spec.kind)
+            order = order_for(
+                Verb.DRY_ACTIVATE,
+                intent.fence,
+                task=task,
+                spec=spec,
+                host=host,
+                facts=facts,
+                elapsed_s=0.0,
+                nar_hash=nar_hash,
+            )
+            status = await self._hosts.order(host, order, timeout_s=spec.contact_s + DRY_RUN_S)
+        except OrderRefused as error:
+            return e.OrderRejected(self._clock.now(), *place, error.code, str(error))
+        except FleetdError as error:
+            # Whatever became of it, it has changed nothing.
+            return e.ContactLost(self._clock.now(), *place, str(error))
+        if status.id != order.id:
+            return e.ContactLost(self._clock.now(), *place, "the host had answered before, and its words are lost")
+        if self._blobs is not None:
+            await self._blobs.add(intent.rollout, intent.host, f"== dry-activate {order.id}\n{status.log.strip()}\n")
+        well = status.exit_code == "0"
+        why = "" if well else f"it ended with exit {status.exit_code or 'unknown'}: {_last_line(status.log)}"
+        return e.DryRunDone(self._clock.now(), *place, why)
 
     async def extend(
         self, question: Extend, spec: RolloutSpec, host: Host | None, report: Callable[[Extended], None]
@@ -124,15 +161,19 @@ class OnHost:
             return False
         return True
 
-    async def _order(self, spec: RolloutSpec, task: Task, intent: OrderIntent, host: Host) -> Order:
+    async def _order(self, spec: RolloutSpec, task: Task, intent: e.OrderIntent, host: Host) -> Order:
         """Return the order, bound to facts read just now. Raises OrderRefused where they already forbid it."""
         facts = await self.facts(host, timeout_s=spec.contact_s)
         nar_hash = ""
         if isinstance(intent, e.TrialIntended):
             if facts.machine_id != intent.machine_id:
                 raise OrderRefused("wrong-host", f"its machine-id is {facts.machine_id}, not {intent.machine_id}")
-            if facts.current not in (intent.old, task.to):
-                raise OrderRefused("drifted", f"it runs {facts.current}, and ran {intent.old} a moment ago")
+            if facts.current != task.to and facts.goes_back_to(task.to) != intent.old:
+                raise OrderRefused("drifted", f"it runs {facts.current}, and would have gone back to {intent.old}")
+            nar_hash = await self._nar_hash(task, spec.kind)
+        if isinstance(intent, e.StageIntended):
+            if facts.machine_id != intent.machine_id:
+                raise OrderRefused("wrong-host", f"its machine-id is {facts.machine_id}, not {intent.machine_id}")
             nar_hash = await self._nar_hash(task, spec.kind)
         return order_for(
             _VERBS[type(intent)],
@@ -164,7 +205,7 @@ class OnHost:
         return seen.facts, self._clock.now() - seen.at
 
     async def _follow(
-        self, intent: OrderIntent, host: Host, order: Order, status: HostStatus, contact_s: float
+        self, intent: e.OrderIntent, host: Host, order: Order, status: HostStatus, contact_s: float
     ) -> e.Event:
         """Ask for the status until the host stands still or goes down; over the open connection, else over new ones."""
         lost = ""
@@ -180,15 +221,21 @@ class OnHost:
                 lost = ""
             except FleetdError as error:
                 lost = str(error)
+        if status.state is HelperState.STAGED and not lost:
+            # What nobody has seen over a connection of its own is no evidence.
+            try:
+                status = await self._hosts.status(host, timeout_s=contact_s, fresh=True)
+            except FleetdError as error:
+                lost = str(error)
         now = self._clock.now()
         if lost:
             return e.ContactLost(now, intent.rollout, host.name, intent.fence, lost)
         await self._keep_log(intent, order, status)
         return reported(now, intent.rollout, host.name, intent.fence, order.id, status)
 
-    async def _keep_log(self, intent: OrderIntent, order: Order, status: HostStatus) -> None:
+    async def _keep_log(self, intent: e.OrderIntent, order: Order, status: HostStatus) -> None:
         """Keep what the host wrote while it obeyed, for people; a commit that went well has nothing to tell."""
-        if self._blobs is None or status.id != order.id or (order.verb is Verb.COMMIT and not status.message):
+        if self._blobs is None or status.id != order.id or (order.verb in _QUIET and not status.message):
             return
         head = f"== {order.verb.value} {order.id}: {status.state.value}, {status.verdict.value}"
         said = "\n".join(part for part in (head, status.message, status.log.strip()) if part)
@@ -198,3 +245,8 @@ class OnHost:
 def _goes_down(order: Order, status: HostStatus) -> bool:
     """Whether a trial has come to its reboot: how it ends is asked when the host is back."""
     return order.verb is Verb.TRIAL and status.state is HelperState.REBOOTING
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][:REASON_CHARACTERS] if lines else "it said nothing"

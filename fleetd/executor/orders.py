@@ -39,7 +39,7 @@ def order_for(
 
     ``facts`` are the newest known, ``elapsed_s`` seconds old: they bind the order to this boot, machine and system.
     """
-    starts = verb is Verb.TRIAL
+    starts = verb in (Verb.TRIAL, Verb.STAGE, Verb.DRY_ACTIVATE)
     return Order(
         verb=verb,
         id=activation_id(spec.id, host.name, task),
@@ -52,9 +52,9 @@ def order_for(
         nar_hash=nar_hash if starts else "",
         expect_current=facts.current if starts else "",
         expect_profile=facts.profile if starts else "",
-        times=order_times(spec) if verb in (Verb.TRIAL, Verb.EXTEND) else None,
+        times=order_times(spec) if starts or verb is Verb.EXTEND else None,
         last_resort=spec.policy.last_resort.value,
-        reboot=spec.policy.reboot.value if starts else "never",
+        reboot=spec.policy.reboot.value if verb is Verb.TRIAL else "never",
         # A rollback goes to what ran there before: without a guard of its own it is still better than what is left.
         reboot_risk=("accept" if task.direction is Direction.ROLLBACK else spec.policy.reboot_risk.value),
         unattended_boot=host.unattended_boot,

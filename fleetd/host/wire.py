@@ -153,6 +153,8 @@ def facts_of(reply: Reply) -> HostFacts:
             needs_reboot=field["needs_reboot"] == "yes",
             reboot_reasons=tuple(field.get("reboot_reasons", "").split()),
             oneshot=field.get("oneshot", ""),
+            specialisation=field.get("specialisation", ""),
+            kept=field.get("kept", ""),
             state_durable=field["state_durable"] == "yes",
             nix_free_bytes=int(field["nix_free_bytes"]),
             nix_free_inodes=int(field["nix_free_inodes"]),

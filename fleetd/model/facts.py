@@ -19,6 +19,9 @@ class HelperState(StrEnum):
     TRIAL = "trial"
     COMMITTING = "committing"
     COMMITTED = "committed"
+    RELEASED = "released"
+    STAGING = "staging"
+    STAGED = "staged"
     UNDOING = "undoing"
     REVERTING = "reverting"
     REVERTED = "reverted"
@@ -35,6 +38,7 @@ class HelperState(StrEnum):
 _MOVING = (
     HelperState.SWITCHING,
     HelperState.COMMITTING,
+    HelperState.STAGING,
     HelperState.UNDOING,
     HelperState.REVERTING,
     HelperState.REBOOTING,
@@ -86,6 +90,34 @@ class HostFacts:
     oneshot: str = ""
     """``yes`` where the boot loader can start a system once and its default the next time, else why it cannot; empty
     when the helper does not say."""
+    specialisation: str = ""
+    """Which specialisation of ``current`` runs; empty for the system itself."""
+    kept: str = ""
+    """The running system, where it is one that a test left running."""
+
+    @property
+    def boots(self) -> str:
+        """The system of the next boot: the boot default, or where nobody can read that the profile."""
+        return self.profile if self.boot_default == UNREADABLE else self.boot_default
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what runs also boots, or is a test that was left running over what boots."""
+        return self.profile == self.boots and (self.current == self.profile or self.keeps_test)
+
+    @property
+    def keeps_test(self) -> bool:
+        """Whether a test was left running."""
+        return self.kept == self.current != ""
+
+    def goes_back_to(self, to: str | None) -> str:
+        """Return the system that the way back from ``to`` leads to: what runs, or what boots where that is more.
+
+        It is more where ``to`` runs already, and where a test was left running.
+        """
+        if self.current == to and self.boot_default not in (UNREADABLE, ""):
+            return self.boot_default
+        return self.profile if self.keeps_test and self.current != to else self.current
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,6 @@ class Goal(StrEnum):
     DRY_ACTIVATE = "dry-activate"
 
     @property
-    def is_carried_out(self) -> bool:
-        """Whether this release carries the goal out; the others are refused by name, never approximated."""
-        return self is Goal.SWITCH
+    def is_observable(self) -> bool:
+        """Whether the new system runs at the end, so that checks and a soak say something of it."""
+        return self in (Goal.SWITCH, Goal.TEST)

@@ -17,6 +17,8 @@ class Verb(StrEnum):
     REVERT = "revert"
     SETTLE = "settle"
     RELEASE = "release"
+    STAGE = "stage"
+    DRY_ACTIVATE = "dry-activate"
     CLEAR = "clear"
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fleetd.errors import SourceError, ToplevelError
 from fleetd.model.difference import SystemDiff
 from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.nix import commands
+from fleetd.nix.blame import blame
 from fleetd.nix.builder import wrapped_toplevel
 from fleetd.nix.diff import diff
 from fleetd.nix.process import nix
@@ -46,3 +47,7 @@ class NixComparer:
     async def compare(self, old: StorePath, new: StorePath) -> SystemDiff:
         """Compare two toplevels that are in the store. Raises ToplevelError where one is not."""
         return diff(await self._store.closure(old), await self._store.closure(new))
+
+    async def blame(self, old: StorePath, new: StorePath, failing: Sequence[str]) -> str:
+        """Say in a line what differs, what failing units use first. Raises ToplevelError where one is not there."""
+        return blame(await self._store.closure(old), await self._store.closure(new), failing)

@@ -48,6 +48,12 @@ def diff(before: Sequence[PathInfo], after: Sequence[PathInfo]) -> SystemDiff:
     )
 
 
+def unit_of(text: str) -> str | None:
+    """Return the unit that a path's name says it holds; None where it says nothing of the kind."""
+    found = _UNIT.fullmatch(text)
+    return None if found is None else found["name"]
+
+
 def name_and_version(text: str) -> tuple[str, str]:
     """Return a name without and its version (empty: it has none), with an output's name left out."""
     found = _VERSION.search(text)
@@ -81,7 +87,7 @@ def _versions(infos: Iterable[PathInfo]) -> dict[str, set[str]]:
     for info in infos:
         text = path_name(info.path)
         name, version = name_and_version(text)
-        if version and _UNIT.fullmatch(text) is None and not text.startswith("nixos-system-"):
+        if version and unit_of(text) is None and not text.startswith("nixos-system-"):
             found.setdefault(name, set()).add(version)
     return found
 
@@ -97,9 +103,9 @@ def _rebuilt(gone: Iterable[PathInfo], come: Iterable[PathInfo], packages: Itera
 def _units(infos: Iterable[PathInfo]) -> Mapping[str, str]:
     found = {}
     for info in infos:
-        unit = _UNIT.fullmatch(path_name(info.path))
+        unit = unit_of(path_name(info.path))
         if unit is not None:
-            found[unit["name"]] = str(info.path)
+            found[unit] = str(info.path)
     return found
 
 

@@ -19,6 +19,8 @@ from fleetd.rollout.states import (
     Current,
     Deferred,
     Direction,
+    DryRun,
+    DryRunning,
     Failed,
     HostState,
     LiveState,
@@ -26,9 +28,12 @@ from fleetd.rollout.states import (
     Pending,
     Rebooting,
     Reverted,
+    Staged,
+    Staging,
     Stranded,
     Task,
     Trial,
+    TrialKept,
     is_evidence,
     is_final,
     reason_of,
@@ -84,7 +89,7 @@ def host_waits(world: World, name: str, host: str, now: float) -> Blocked | None
             return Blocked(Reason.DEFERRED, reason, None, todo, (host,))
         case _ if isinstance(state, LiveState):
             return _live_waits(rollout, host, state)
-        case Committed() | Current() | Reverted() | Failed():
+        case Committed() | TrialKept() | Staged() | DryRun() | Current() | Reverted() | Failed():
             return None
         case _ if is_final(state) or header.phase.is_final:
             return None
@@ -99,7 +104,8 @@ def _live_waits(rollout: Rollout, host: str, state: LiveState) -> Blocked:
         text = "boots the new system, once; a boot that does not come up needs a power cycle, which boots the old one"
         return Blocked(Reason.REBOOTING, text, until, "", (host,))
     if live.lost_since is not None:
-        text = f"does not answer since {instant(live.lost_since)}; its guard takes it back by itself"
+        end = "nothing was switched" if isinstance(state, Staging) else "its guard takes it back by itself"
+        text = f"does not answer since {instant(live.lost_since)}; {end}"
         return Blocked(Reason.UNKNOWN, text, None, "", (host,))
     if live.flight is not None:
         return Blocked(Reason.EFFECT, f"{live.flight.verb.value} is under way", live.flight.deadline, "", (host,))
@@ -119,7 +125,7 @@ def _unstarted_waits(world: World, rollout: Rollout, host: str, state: HostState
         return _silent(world, rollout, host) or _slots(world, rollout, host)
     if header.paused is not None or header.phase in (e.Phase.PENDING, e.Phase.AWAITING_APPROVAL):
         return rollout_waits(world, rollout, now)[0]
-    flight = state.flight if isinstance(state, Pending | Copying) else None
+    flight = state.flight if isinstance(state, Pending | Copying | DryRunning) else None
     if flight is not None:
         return Blocked(Reason.EFFECT, f"{flight.verb.value} is under way", flight.deadline, "", (host,))
     if state.task.to is None:

@@ -9,11 +9,11 @@ from fleetd.rollout import events as e
 from fleetd.rollout.blocked import instant, rollout_waits
 from fleetd.rollout.states import (
     SOURCE_FAILED,
-    Committed,
     Failed,
     HostState,
     LiveState,
     Pending,
+    Placed,
     reason_of,
     shown,
 )
@@ -115,6 +115,7 @@ def host_document(rollout: Rollout, host: str) -> Document:
         "to": state.task.to,
         "kind": getattr(state, "kind", ""),
         "reason": reason_of(state),
+        "changed": rollout.changed.get(host, ""),
         "attempts": state.task.attempt,
         "unhealthy": bool(getattr(state, "unhealthy", "")),
     }
@@ -123,7 +124,7 @@ def host_document(rollout: Rollout, host: str) -> Document:
 def _old(state: HostState) -> str | None:
     if isinstance(state, LiveState):
         return state.live.old
-    return state.old if isinstance(state, Committed) else None
+    return state.old if isinstance(state, Placed) else None
 
 
 def record_document(record: HostRecord) -> Document:
@@ -133,5 +134,7 @@ def record_document(record: HostRecord) -> Document:
         "last_good": record.last_good,
         "good_before": record.good_before,
         "left": record.left,
+        "kept": record.kept,
+        "staged": record.staged,
         "machine_id": record.machine_id,
     }

@@ -18,11 +18,14 @@ from fleetd.rollout.fleet_events import (
 from fleetd.rollout.host_events import (
     BuildIntended,
     Built,
+    ChangesTold,
     CommitIntended,
     ContactLost,
     CopyDone,
     CopyIntended,
     CopyRefused,
+    DryRunDone,
+    DryRunIntended,
     Evaluated,
     EvaluateIntended,
     FoundCurrent,
@@ -37,10 +40,12 @@ from fleetd.rollout.host_events import (
     OrderNotSent,
     OrderRejected,
     OutcomeRejected,
+    ReleaseIntended,
     RevertIntended,
     RollbackDecided,
     SettleIntended,
     SourceRefused,
+    StageIntended,
     TrialIntended,
 )
 from fleetd.rollout.rollout_events import (
@@ -75,6 +80,7 @@ __all__ = [
     "ApprovalGiven",
     "BuildIntended",
     "Built",
+    "ChangesTold",
     "CommitIntended",
     "ContactLost",
     "ContactRestored",
@@ -83,6 +89,8 @@ __all__ = [
     "CopyDone",
     "CopyIntended",
     "CopyRefused",
+    "DryRunDone",
+    "DryRunIntended",
     "EvaluateIntended",
     "Evaluated",
     "Event",
@@ -102,6 +110,7 @@ __all__ = [
     "HostUnhealthy",
     "HostUnlocked",
     "IntentEvent",
+    "OrderIntent",
     "OrderNotSent",
     "OrderRejected",
     "OutcomeEvent",
@@ -109,6 +118,7 @@ __all__ = [
     "PauseRequested",
     "Phase",
     "PromoteRequested",
+    "ReleaseIntended",
     "ResumeRequested",
     "RevertIntended",
     "RevisionLocked",
@@ -124,14 +134,16 @@ __all__ = [
     "SettleIntended",
     "SoakStarted",
     "SourceRefused",
+    "StageIntended",
     "TrialIntended",
     "WavePassed",
     "WaveRefilled",
 ]
 
-IntentEvent = (
-    EvaluateIntended | BuildIntended | CopyIntended | TrialIntended | CommitIntended | RevertIntended | SettleIntended
-)
+OrderIntent = TrialIntended | StageIntended | CommitIntended | ReleaseIntended | RevertIntended | SettleIntended
+"""What becomes an order to a host."""
+
+IntentEvent = EvaluateIntended | BuildIntended | CopyIntended | DryRunIntended | OrderIntent
 
 OutcomeEvent = (
     Evaluated
@@ -139,6 +151,7 @@ OutcomeEvent = (
     | SourceRefused
     | CopyDone
     | CopyRefused
+    | DryRunDone
     | HostReported
     | OrderRejected
     | OrderNotSent
@@ -182,4 +195,4 @@ RolloutEvent = (
 
 FleetEvent = ControllerIsolated | ContactRestored | HostLocked | HostUnlocked | FreezeSet | FreezeLifted
 
-Event = ControllerStarted | FleetEvent | RolloutEvent | HostEvent | OutcomeRejected
+Event = ControllerStarted | FleetEvent | RolloutEvent | HostEvent | OutcomeRejected | ChangesTold

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fleetd.rollout import events as e
-from fleetd.rollout.states import Committed, Current, HostState, Lost, RolledBack, Stranded
+from fleetd.rollout.states import Committed, Current, HostState, Lost, RolledBack, Stranded, TrialKept
 from fleetd.rollout.transitions import IllegalTransition
 
 
@@ -69,7 +69,7 @@ class Fleetwide:
                 self.unwell.pop(host, None)
             case (_, e.HostUnhealthy(reason=why)) | (Lost(reason=why), e.HostGivenUp()) | (Stranded(reason=why), _):
                 self.unwell[host] = why
-            case (Committed(), e.HostReported()) | (Current(), e.FoundCurrent()) | (RolledBack(), _):
+            case (Committed() | TrialKept(), e.HostReported()) | (Current(), e.FoundCurrent()) | (RolledBack(), _):
                 self.unwell.pop(host, None)
             case _:
                 if isinstance(before, Lost) and not isinstance(after, Lost):

@@ -14,13 +14,15 @@ from fleetd.rollout.brakes import is_held
 from fleetd.rollout.decision import CancelCopy, Draft, LockRevision
 from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import (
-    Committed,
     Copying,
     Failed,
     HostState,
     Lost,
     Pending,
+    Placed,
+    Staged,
     Stranded,
+    TrialKept,
     is_evidence,
     is_failure,
     reason_of,
@@ -278,8 +280,8 @@ def plan_ending(draft: Draft, name: str, rollout: Rollout) -> None:
         draft.add(_ended(draft, name, rollout))
 
 
-def _to_take_back(rollout: Rollout) -> list[tuple[str, Committed]]:
-    """Return the committed hosts that the rollout's scope takes back, in the order of its waves."""
+def _to_take_back(rollout: Rollout) -> list[tuple[str, Placed]]:
+    """Return the hosts with the rollout's system that the rollout's scope takes back, in the order of its waves."""
     failing, header = rollout.header.failing, rollout.header
     if failing is None or not failing.take_back:
         return []
@@ -288,7 +290,7 @@ def _to_take_back(rollout: Rollout) -> list[tuple[str, Committed]]:
     found = []
     for host in sorted(hosts, key=rollout.tally.position.__getitem__):
         state = rollout.hosts[host]
-        if isinstance(state, Committed) and (scope is not RollbackScope.WAVE or _wave_goes_back(rollout, host)):
+        if isinstance(state, Placed) and (scope is not RollbackScope.WAVE or _wave_goes_back(rollout, host)):
             found.append((host, state))
     return found
 
@@ -298,8 +300,13 @@ def _wave_goes_back(rollout: Rollout, host: str) -> bool:
     return bool(counts[Mark.FAILED] or counts[Mark.BACK])
 
 
-def _rollback_target(draft: Draft, host: str, state: Committed) -> StorePath:
-    """Return last good, or what ran before where last good is the very system that failed."""
+def _rollback_target(draft: Draft, host: str, state: Placed) -> StorePath:
+    """Return last good, or what ran before where last good is the very system that failed.
+
+    Where last good was not replaced, by a test or for the next boot, it is what boots, or booted until then.
+    """
+    if isinstance(state, TrialKept | Staged):
+        return state.old
     good = draft.world.record(host).last_good
     return state.old if good is None or good == state.task.to else good
 
@@ -325,7 +332,7 @@ def _ended(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
     if any(isinstance(state, Stranded) for state in states):
         phase, reason = e.Phase.NEEDS_OPERATOR, _first_reason(rollout, Stranded)
     elif header.failing is not None and header.failing.take_back:
-        left = any(isinstance(state, Committed) for state in states)
+        left = any(isinstance(state, Placed) for state in states)
         lost = any(_is_out_of_hand(state) for state in states)
         phase = e.Phase.FAILED if left or lost else e.Phase.ROLLED_BACK
     elif header.aborted is not None:

@@ -172,8 +172,54 @@ class TrialIntended:
 
 
 @dataclass(frozen=True, slots=True)
+class StageIntended:
+    """The host's next boot is about to be moved; ``old`` is what it would boot until then."""
+
+    at: float
+    rollout: str
+    host: str
+    fence: Fence
+    deadline: float
+    old: StorePath
+    machine_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunIntended:
+    """The host is about to be asked what a switch would change."""
+
+    at: float
+    rollout: str
+    host: str
+    fence: Fence
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunDone:
+    """The host said what a switch would change; ``reason`` is why it could not, empty when it could."""
+
+    at: float
+    rollout: str
+    host: str
+    fence: Fence
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CommitIntended:
     """Health was proven; the commit is about to be ordered."""
+
+    at: float
+    rollout: str
+    host: str
+    fence: Fence
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseIntended:
+    """Health was proven in a test; the trial is about to be ended without a commit."""
 
     at: float
     rollout: str
@@ -287,6 +333,16 @@ class HostUnhealthy:
     rollout: str
     host: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesTold:
+    """What differs between the system that failed on a host and the one before. Nothing is decided by it."""
+
+    at: float
+    rollout: str
+    host: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

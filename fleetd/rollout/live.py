@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fleetd.model.check import Check
 from fleetd.model.duration import format_duration
+from fleetd.model.goal import Goal
 from fleetd.model.policy import RollbackScope
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
@@ -16,8 +17,10 @@ from fleetd.rollout.states import (
     Direction,
     LiveState,
     Lost,
+    Placed,
     Rebooting,
     Trial,
+    TrialKept,
 )
 from fleetd.rollout.world import Rollout
 
@@ -110,14 +113,24 @@ def _plan_trial(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state
     checks, required = spec.checks_of(plan), required_checks(rollout, plan, state.live.passed_before)
     health = draft.world.observation(name, host).health
     if is_proven(health, required, checks, spec.policy.min_healthy_s) and draft.take("order"):
-        deadline = now + timing.commit_deadline_s(spec)
-        draft.add(e.CommitIntended(now, name, host, draft.fence(), deadline))
-        draft.wake(deadline)
+        _end_well(draft, name, rollout, plan, state)
         return
     if now < state.since + spec.policy.healthy_deadline_s:
         draft.wake(state.since + spec.policy.healthy_deadline_s)
     _keep_alive(draft, name, rollout, plan, state)
     _probe_trial(draft, name, rollout, plan, state)
+
+
+def _end_well(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> None:
+    """Commit; or let go of a test that is proven. What takes a host back is committed in a test as well."""
+    spec, now = rollout.header.spec, draft.now
+    if spec.goal is Goal.TEST and state.task.direction is Direction.DEPLOY:
+        deadline = now + timing.settle_deadline_s(spec)
+        draft.add(e.ReleaseIntended(now, name, plan.name, draft.fence(), deadline))
+    else:
+        deadline = now + timing.commit_deadline_s(spec)
+        draft.add(e.CommitIntended(now, name, plan.name, draft.fence(), deadline))
+    draft.wake(deadline)
 
 
 def _why_revert(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> str:
@@ -184,7 +197,7 @@ def ask_round(
     checks: tuple[Check, ...],
     builtin: tuple[str, ...],
     required: tuple[str, ...],
-    state: Trial | Committed | Current,
+    state: Trial | Committed | TrialKept | Current,
     interval_s: float,
 ) -> None:
     """Ask for a round of checks when one is due and none is under way."""
@@ -197,8 +210,14 @@ def ask_round(
     to = state.task.to
     if to is None or not draft.take("probe"):
         return
-    # In trial the boot default is still the old system; afterwards it must be the new one.
-    boot_default = state.live.old if isinstance(state, Trial) else to
+    # In trial, and after a test, the boot default is still the old system; after a commit it must be the new one.
+    match state:
+        case Trial(live=live):
+            boot_default = live.old
+        case TrialKept(old=old):
+            boot_default = old
+        case _:
+            boot_default = to
     names = tuple(check.name for check in checks)
     draft.ask(ProbeRound(name, plan.name, seen.step, names, builtin, required, to, boot_default, interval_s))
 
@@ -209,7 +228,7 @@ def plan_soak(draft: Draft, name: str, rollout: Rollout) -> None:
     builtin = timing.builtin_of(spec, timing.SOAK_BUILT_IN)
     for host in draft.looked_at(name, rollout):
         plan, state = rollout.plans[host], rollout.hosts[host]
-        if not isinstance(state, Committed | Current) or state.unhealthy:
+        if not isinstance(state, Committed | TrialKept | Current) or state.unhealthy:
             continue
         draft.place = (name, host)
         checks = spec.checks_of(plan)
@@ -218,13 +237,13 @@ def plan_soak(draft: Draft, name: str, rollout: Rollout) -> None:
         if failures and _is_judged(draft, host):
             draft.add(e.HostUnhealthy(draft.now, name, plan.name, "; ".join(failures)))
             continue
-        on_host = builtin if isinstance(state, Committed) else tuple(word for word in builtin if word == "login")
+        on_host = builtin if isinstance(state, Placed) else tuple(word for word in builtin if word == "login")
         ask_round(draft, name, plan, checks, on_host, required, state, timing.soak_interval_s(checks))
 
 
-def soak_required(rollout: Rollout, plan: HostPlan, state: Committed | Current) -> tuple[str, ...]:
+def soak_required(rollout: Rollout, plan: HostPlan, state: Committed | TrialKept | Current) -> tuple[str, ...]:
     """Return the checks that count in a soak; a host that was not switched by us has no baseline of units."""
     spec = rollout.header.spec
-    words = timing.SOAK_BUILT_IN if isinstance(state, Committed) else ("login",)
+    words = timing.SOAK_BUILT_IN if isinstance(state, Placed) else ("login",)
     own = tuple(check.name for check in spec.checks_of(plan) if check.name in state.passed_before)
     return timing.builtin_of(spec, words) + own

@@ -11,7 +11,7 @@ from fleetd.rollout.contact import WITNESSES
 from fleetd.rollout.health import observe
 from fleetd.rollout.seen import Look, Observation
 from fleetd.rollout.starting import INSPECT_AGAIN_S
-from fleetd.rollout.states import Committed, Current, LiveState
+from fleetd.rollout.states import Committed, Current, LiveState, TrialKept
 from fleetd.rollout.world import World
 
 CANDIDATES = 1000
@@ -196,7 +196,7 @@ def _was_well(world: World, host: str) -> bool:
     """Whether the journal says that a host answered not long ago, perhaps to a controller before this one."""
     for name, _host in world.places_of(host):
         state = world.rollouts[name].hosts[host]
-        if isinstance(state, LiveState) or (isinstance(state, Committed | Current) and not state.unhealthy):
+        if isinstance(state, LiveState) or (isinstance(state, Committed | TrialKept | Current) and not state.unhealthy):
             return True
     return False
 

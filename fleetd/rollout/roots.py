@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleetd.rollout.states import Committed, LiveState, Pending
+from fleetd.rollout.states import LiveState, Pending, Placed
 from fleetd.rollout.world import World
 
 
@@ -24,7 +24,15 @@ def wanted_roots(world: World) -> WantedRoots:
     """Return what is wanted now: for every host what it has and may go back to, and all that live rollouts work on."""
     paths: dict[str, None] = {}
     for record in world.records.values():
-        for path in (record.left, record.wanted, record.last_good, record.good_before, record.tried):
+        for path in (
+            record.left,
+            record.wanted,
+            record.last_good,
+            record.good_before,
+            record.tried,
+            record.kept,
+            record.staged,
+        ):
             if path is not None:
                 paths[path] = None
     live: list[str] = []
@@ -35,7 +43,7 @@ def wanted_roots(world: World) -> WantedRoots:
                 paths[state.task.to] = None
             if isinstance(state, Pending) and state.derivation is not None:
                 paths[state.derivation] = None
-            if isinstance(state, Committed):
+            if isinstance(state, Placed):
                 paths[state.old] = None
     for name, host in world.unproven():
         # Also the lost ones of rollouts that have ended: they may turn up on either system.

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fleetd.model.facts import UNREADABLE, HelperState, HostFacts
-from fleetd.model.policy import OnDrift, Reboot, Unreachable
-from fleetd.model.store_path import StorePath, is_store_path, parse_store_path
+from fleetd.model.facts import UNREADABLE, HostFacts
+from fleetd.model.goal import Goal
+from fleetd.model.policy import Reboot, Unreachable
+from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.brakes import freeze_of, is_braked, is_in_window, lock_of
 from fleetd.rollout.decision import CancelCopy, Draft, Inspect
 from fleetd.rollout.health import passed
+from fleetd.rollout.preflight import blocks, stages
 from fleetd.rollout.quorum import keeps_quorum
 from fleetd.rollout.seen import Observation
 from fleetd.rollout.spec import HostPlan, Kind
-from fleetd.rollout.states import Copied, Copying, Direction, HostState, Lost, Pending, is_final
+from fleetd.rollout.states import Copied, Copying, Direction, DryRunning, HostState, Lost, Pending, is_final
 from fleetd.rollout.tally import BACK, Mark
-from fleetd.rollout.world import HostRecord, Rollout
+from fleetd.rollout.world import Rollout
 
 INSPECTIONS = 2
 """A host counts as out of reach when it did not answer twice: one lost packet is no reason to pass it over."""
@@ -44,15 +46,6 @@ COPIES = 3
 ROLLBACKS_STRANDED = 2
 """When a second host is unwell on its old system too, the revision was not the cause: a person is needed."""
 
-_BUSY_STATES = (
-    HelperState.SWITCHING,
-    HelperState.TRIAL,
-    HelperState.COMMITTING,
-    HelperState.UNDOING,
-    HelperState.REVERTING,
-    HelperState.REBOOTING,
-)
-
 
 def plan_starts(draft: Draft, name: str, rollout: Rollout) -> None:
     """Plan copies and trials for the hosts of the released wave: trials first, each line until nothing is free."""
@@ -64,6 +57,9 @@ def plan_starts(draft: Draft, name: str, rollout: Rollout) -> None:
         if isinstance(state, Copying):
             draft.place = (name, host)
             _bound_copy(draft, name, rollout.plans[host], state)
+        if isinstance(state, DryRunning):
+            draft.place = (name, host)
+            _bound_dry_run(draft, name, host, state)
     draft.place = ("", "")
     if freeze_of(draft.world, rollout) is not None or not is_in_window(draft, name, rollout):
         return
@@ -111,7 +107,12 @@ def _start_trials(draft: Draft, name: str, rollout: Rollout, hosts: Iterable[str
         state = rollout.hosts[host]
         if not isinstance(state, Copied):
             continue
-        if draft.free["order"] <= 0 or draft.free["probe"] <= 0 or not _has_slot(draft, rollout, state, ahead):
+        if draft.free["order"] <= 0 or draft.free["probe"] <= 0:
+            break
+        if rollout.header.spec.goal is Goal.DRY_ACTIVATE:
+            _plan_dry_run(draft, name, rollout, rollout.plans[host], state)
+            continue
+        if not _has_slot(draft, rollout, state, ahead):
             break
         if state.task.direction is Direction.DEPLOY and draft.has_failed(name):
             break
@@ -203,11 +204,14 @@ def _plan_copied(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, stat
     if not draft.take("order"):
         return
     spec = rollout.header.spec
+    if stages(spec.goal, state.task, facts):
+        _stage(draft, name, rollout, plan, facts)
+        return
     baseline = state.task.baseline
     if baseline is None:
         baseline = _baseline(draft, name, rollout, plan, facts)
     deadline = draft.now + timing.trial_deadline_s(spec)
-    old = old_system(facts, state.task.to)
+    old = facts.goes_back_to(state.task.to)
     draft.add(
         e.TrialIntended(
             draft.now, name, plan.name, draft.fence(), deadline, parse_store_path(old), facts.machine_id, baseline
@@ -233,6 +237,39 @@ def _bound_wait_for_group(draft: Draft, name: str, rollout: Rollout, plan: HostP
         draft.wake(since + header.spec.policy.progress_deadline_s)
 
 
+def _plan_dry_run(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Copied) -> None:
+    """Ask a host what a switch would change. It takes no slot: nothing becomes unproven by it."""
+    if draft.now < state.retry_at:
+        draft.wake(state.retry_at)
+        return
+    if draft.holder(plan.name) is not None:
+        return
+    facts = _inspected(draft, name, rollout, plan, since=max(state.at, draft.now - FACTS_FRESH_S))
+    if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):
+        return
+    if draft.take("order"):
+        deadline = draft.now + timing.dry_run_deadline_s(rollout.header.spec)
+        draft.add(e.DryRunIntended(draft.now, name, plan.name, draft.fence(), deadline))
+        draft.wake(deadline + COPY_MARGIN_S)
+
+
+def _bound_dry_run(draft: Draft, name: str, host: str, state: DryRunning) -> None:
+    """End a question that its own limit did not end: only a mistake in an adapter comes here."""
+    over = state.flight.deadline + COPY_MARGIN_S
+    if draft.now < over:
+        draft.wake(over)
+        return
+    draft.add(e.ContactLost(draft.now, name, host, state.flight.fence, "it took too long"))
+
+
+def _stage(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, facts: HostFacts) -> None:
+    deadline = draft.now + timing.stage_deadline_s(rollout.header.spec)
+    old = parse_store_path(facts.boots)
+    draft.add(e.StageIntended(draft.now, name, plan.name, draft.fence(), deadline, old, facts.machine_id))
+    draft.start(name, plan.name)
+    draft.wake(deadline)
+
+
 def _baseline(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, facts: HostFacts) -> tuple[str, ...]:
     """Return the checks that count: those that passed on the old system, or all where the new one runs already.
 
@@ -246,13 +283,6 @@ def _baseline(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, facts: 
         # What fails now fails on the new system, so nothing can be excused by the old one.
         return plan.checks
     return passed(draft.world.observation(name, plan.name).baseline)
-
-
-def old_system(facts: HostFacts, to: StorePath | None) -> str:
-    """Return the system to go back to: what runs, or, when the new one runs already, the boot default."""
-    if facts.current == to and facts.boot_default not in (UNREADABLE, ""):
-        return facts.boot_default
-    return facts.current
 
 
 def _has_slot(draft: Draft, rollout: Rollout, state: Copied, ahead: int) -> bool:
@@ -332,7 +362,9 @@ def _is_settled_by(
     """Decide what the facts alone decide: nothing to do, or blocked. Returns whether they did."""
     seen, to, now = draft.world.observation(name, plan.name), state.task.to, draft.now
     # First: the paths of another machine, or of one that is on its way to others, are evidence of nothing.
-    blocked = _blocked(rollout, draft.world.record(plan.name), facts, to)
+    blocked = blocks(rollout.header.spec, plan.name, draft.world.record(plan.name), facts, state.task)
+    if blocked is None and rollout.header.spec.goal is Goal.DRY_ACTIVATE:
+        return False  # also of a host that needs nothing: it says so itself
     if blocked is None and rollout.header.spec.kind is Kind.REBOOT and state.task.direction is Direction.DEPLOY:
         blocked = _blocked_reboot(facts, to)
         if blocked is None and not _is_due_for_reboot(rollout, facts):
@@ -361,25 +393,4 @@ def _blocked_reboot(facts: HostFacts, to: StorePath | None) -> tuple[str, str] |
         return "drifted", f"it runs {facts.current}, and ran {to} when its reboot was asked for"
     if facts.profile != to or facts.boot_default != to:
         return "unsettled", f"it runs {to}, its profile is {facts.profile} and it would boot {facts.boot_default}"
-    return None
-
-
-def _blocked(rollout: Rollout, record: HostRecord, facts: HostFacts, to: StorePath | None) -> tuple[str, str] | None:
-    """Return why a host must not be touched, as (word for machines, sentence for people)."""
-    if record.machine_id and facts.machine_id != record.machine_id:
-        return (
-            "wrong-host",
-            f"its machine-id is {facts.machine_id}, and was {record.machine_id} when it was last deployed",
-        )
-    if facts.state in _BUSY_STATES:
-        return "unsettled", f"activation {facts.id} of an earlier controller is still in state {facts.state}"
-    old = old_system(facts, to)
-    if not is_store_path(old):
-        return "no-system", f"there is nothing to go back to: what it says it runs, {old!r}, is no store path"
-    drifted = record.left is not None and facts.current not in (record.left, to)
-    if drifted and rollout.header.spec.policy.on_drift is OnDrift.BLOCK:
-        return (
-            "drifted",
-            f"it runs {facts.current}, and fleetd last left {record.left} there; on_drift = adopt takes it as it is",
-        )
     return None

@@ -15,76 +15,13 @@ A rollback is the same walk in the other direction of ``Task.direction``, and en
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-from fleetd.model.fence import Fence
-from fleetd.model.order import Verb
 from fleetd.model.store_path import StorePath
-
-
-class Direction(StrEnum):
-    """Whether an activation brings the new revision or takes it back."""
-
-    DEPLOY = "deploy"
-    ROLLBACK = "rollback"
-
-
-class Effect(StrEnum):
-    """What an intent sets in motion besides orders."""
-
-    EVALUATE = "evaluate"
-    BUILD = "build"
-    COPY = "copy"
-
-
-@dataclass(frozen=True, slots=True)
-class Flight:
-    """An effect is under way. Until its deadline nothing else may be planned for the host.
-
-    ``fence`` names the intent (its journal sequence, and the term of the controller that started it), so an outcome
-    of another flight can be told from this one's.
-    """
-
-    verb: Verb | Effect
-    fence: Fence
-    deadline: float
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is to be done with a host: ``to`` is unknown until it is built."""
-
-    to: StorePath | None
-    direction: Direction = Direction.DEPLOY
-    attempt: int = 1
-    baseline: tuple[str, ...] | None = None
-    """For a rollback: the checks that passed before the deploy, which must pass again. None: found by asking."""
-    absences: int = 0
-    """How many of the attempts ended because no controller was there."""
-    unsent: int = 0
-    """How many times the order of a trial did not leave."""
-    derivation: str = ""
-    """What the host builds ``to`` from, itself; empty where the control node has it and sends it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """What is true while an activation holds the host.
-
-    ``fence`` is that of the last order; ``flight`` the order under way. ``lost_since`` marks an outcome nobody knows;
-    ``retry_at`` is when to ask again. ``passed_before`` are the checks that passed before the switch: only they can
-    count against it. ``absent`` means that no controller was there for a while, so a guard that fires says nothing
-    about the system: there may have been too little time left to keep it from that.
-    """
-
-    old: StorePath
-    passed_before: tuple[str, ...]
-    fence: Fence
-    armed_at: float
-    flight: Flight | None = None
-    lost_since: float | None = None
-    retry_at: float = 0.0
-    absent: bool = False
+from fleetd.rollout.task import Direction as Direction  # noqa: PLC0414 - imported from here as well
+from fleetd.rollout.task import Effect as Effect  # noqa: PLC0414 - imported from here as well
+from fleetd.rollout.task import Flight as Flight  # noqa: PLC0414 - imported from here as well
+from fleetd.rollout.task import Live as Live  # noqa: PLC0414 - imported from here as well
+from fleetd.rollout.task import Task as Task  # noqa: PLC0414 - imported from here as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +74,14 @@ class Rebooting:
 
 
 @dataclass(frozen=True, slots=True)
+class Staging:
+    """The next boot is being moved to the new system; ``live.old`` is what it was."""
+
+    task: Task
+    live: Live
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """The new system runs, the boot default is the old one, and the guard is armed.
 
@@ -151,11 +96,12 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Committing:
-    """The commit was ordered; only ``settle`` may follow until its outcome is known."""
+    """The commit was ordered, or in a test the release; only ``settle`` may follow until its outcome is known."""
 
     task: Task
     live: Live
     since: float
+    releases: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +139,45 @@ class Committed:
     passed_before: tuple[str, ...]
     at: float
     unhealthy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialKept:
+    """The end of a test: the new system runs, unguarded; profile and boot default are the old one, so a reboot ends it.
+
+    ``unhealthy`` as for ``Committed``.
+    """
+
+    task: Task
+    old: StorePath
+    passed_before: tuple[str, ...]
+    at: float
+    unhealthy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """The end of goal ``boot``: profile and boot default are the new system, read back; nothing was switched."""
+
+    task: Task
+    old: StorePath
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunning:
+    """The host says what a switch would change. It has no effect, so the host is neither unproven nor ever unknown."""
+
+    task: Task
+    flight: Flight
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """The host has said what a switch would change; its words are kept with the rollout."""
+
+    task: Task
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,13 +253,18 @@ HostState = (
     Pending
     | Copying
     | Copied
+    | DryRunning
+    | DryRun
     | Switching
     | Rebooting
+    | Staging
     | Trial
     | Committing
     | Reverting
     | Lost
     | Committed
+    | TrialKept
+    | Staged
     | Current
     | Reverted
     | RolledBack
@@ -284,10 +274,13 @@ HostState = (
     | Stranded
 )
 
-LiveState = Switching | Rebooting | Trial | Committing | Reverting | Lost
+LiveState = Switching | Rebooting | Staging | Trial | Committing | Reverting | Lost
 """The unproven states: something of ours is under way on the host, or nobody knows."""
 
-FinalState = Lost | Committed | Current | Reverted | RolledBack | Failed | Deferred | Skipped | Stranded
+Placed = Committed | TrialKept | Staged
+"""Our system is on the host, and can be taken back from there."""
+
+FinalState = Lost | Placed | DryRun | Current | Reverted | RolledBack | Failed | Deferred | Skipped | Stranded
 
 
 def is_unproven(state: HostState) -> bool:
@@ -307,7 +300,7 @@ def is_failure(state: HostState) -> bool:
             return True
         case Failed(kind=kind):
             return kind != SOURCE_FAILED
-        case Committed(unhealthy=why) | Current(unhealthy=why):
+        case Committed(unhealthy=why) | TrialKept(unhealthy=why) | Current(unhealthy=why):
             return bool(why)
         case _:
             return False
@@ -315,7 +308,9 @@ def is_failure(state: HostState) -> bool:
 
 def is_evidence(state: HostState) -> bool:
     """Whether the host shows that the revision works: positive evidence that a wave may pass on."""
-    return isinstance(state, Committed | Current) and not state.unhealthy
+    return isinstance(state, Staged | DryRun) or (
+        isinstance(state, Committed | TrialKept | Current) and not state.unhealthy
+    )
 
 
 def reason_of(state: HostState) -> str:
@@ -332,11 +327,16 @@ _SHOWN = {
     Copied: "copied",
     Switching: "switching",
     Rebooting: "rebooting",
+    Staging: "staging",
     Trial: "trial",
     Committing: "committing",
     Reverting: "reverting",
     Lost: "failed",
     Committed: "committed",
+    TrialKept: "trial-kept",
+    Staged: "staged",
+    DryRunning: "dry-activating",
+    DryRun: "dry-activated",
     Current: "current",
     Reverted: "reverted",
     RolledBack: "rolled-back",
@@ -351,4 +351,6 @@ def shown(state: HostState) -> str:
     """Return the API's word for a state; every step of a rollback is ``rolling-back`` until it ends."""
     if state.task.direction is Direction.ROLLBACK and not is_final(state):
         return "rolling-back"
+    if isinstance(state, Committing) and state.releases:
+        return "releasing"
     return _SHOWN[type(state)]

@@ -11,7 +11,6 @@ from enum import StrEnum
 from fleetd.rollout.spec import HostPlan, Wave
 from fleetd.rollout.states import (
     SOURCE_FAILED,
-    Committed,
     Copied,
     Copying,
     Deferred,
@@ -19,6 +18,7 @@ from fleetd.rollout.states import (
     Failed,
     HostState,
     Pending,
+    Placed,
     Stranded,
     Task,
     is_evidence,
@@ -45,6 +45,7 @@ class Mark(StrEnum):
     UNREACHABLE = "unreachable"
     DEFERRED = "deferred"
     COMMITTED = "committed"
+    """Or the like of other goals: has the rollout's system, and can be taken back."""
     BACK = "back"
     """Is or was taken back, or is about to be."""
     GOING_BACK = "going-back"
@@ -61,7 +62,7 @@ def marks_of(state: HostState) -> tuple[Mark, ...]:
         found.append(Mark.BACK)
         if not final:
             found.append(Mark.GOING_BACK)
-    if isinstance(state, Committed):
+    if isinstance(state, Placed):
         found.append(Mark.COMMITTED)
     if is_unproven(state):
         found.append(Mark.UNPROVEN)

@@ -48,6 +48,20 @@ def commit_deadline_s(spec: RolloutSpec) -> float:
     return spec.policy.commit_timeout_s + 2 * spec.contact_s
 
 
+def stage_deadline_s(spec: RolloutSpec) -> float:
+    """How long moving the next boot, and putting it back when that fails, may take until it counts as unknown."""
+    return 2 * spec.policy.commit_timeout_s + 2 * spec.contact_s
+
+
+DRY_RUN_S = 90.0
+"""Reading two sets of units and running the dry part of an activation; the helper ends it after 60 s."""
+
+
+def dry_run_deadline_s(spec: RolloutSpec) -> float:
+    """How long a host may take to say what a switch would change."""
+    return DRY_RUN_S + 2 * spec.contact_s
+
+
 def revert_deadline_s(spec: RolloutSpec) -> float:
     """How long a revert may take until its outcome counts as unknown."""
     return STOP_SWITCH_S + spec.policy.revert_timeout_s + spec.policy.may_reboot_s / 2 + 2 * spec.contact_s

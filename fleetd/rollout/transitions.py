@@ -11,8 +11,9 @@ from dataclasses import replace
 from fleetd.model.facts import HelperState, Verdict
 from fleetd.model.order import Verb
 from fleetd.rollout import events as e
+from fleetd.rollout.preparing import RETRIED_COPY_CODES as RETRIED_COPY_CODES  # noqa: PLC0414 - imported from here as well
+from fleetd.rollout.preparing import RETRY_LOST_S, copy, prepare
 from fleetd.rollout.states import (
-    SOURCE_FAILED,
     Committed,
     Committing,
     Copied,
@@ -20,7 +21,8 @@ from fleetd.rollout.states import (
     Current,
     Deferred,
     Direction,
-    Effect,
+    DryRun,
+    DryRunning,
     Failed,
     Flight,
     HostState,
@@ -33,14 +35,15 @@ from fleetd.rollout.states import (
     Reverting,
     RolledBack,
     Skipped,
+    Staged,
+    Staging,
     Stranded,
     Switching,
     Task,
     Trial,
+    TrialKept,
 )
-
-RETRY_LOST_S = 3.0
-"""How soon a host of unknown outcome is asked again: short against every guard, long against a handshake."""
+from fleetd.rollout.task import IllegalTransition as IllegalTransition  # noqa: PLC0414 - imported from here as well
 
 RETRY_UNSENT_S = 300.0
 """The longest wait for another try after orders that did not leave, each of which is two records in the journal."""
@@ -53,9 +56,6 @@ RETRY_MOVING_S = 2.0
 
 ABSENCES_FORGIVEN = 1
 """A host that went back because no controller was there is tried once more, and not for ever."""
-
-RETRIED_COPY_CODES = ("unreachable", "lost", "stalled")
-"""Ways for a copy to end that say nothing about the closure or the host's disk."""
 
 BLOCKING_CODES = (
     "drifted",
@@ -71,21 +71,25 @@ BLOCKING_CODES = (
 """Refusals that leave the host as it was and wait for a person: blocked, not failed."""
 
 
-class IllegalTransition(Exception):
-    """This event cannot happen in this state. In a replay it means a corrupt journal."""
-
-    def __init__(self, state: object, event: object) -> None:
-        super().__init__(f"{type(event).__name__} cannot happen to a host that is {type(state).__name__}: {event!r}")
-
-
 def evolve(state: HostState, event: e.HostEvent) -> HostState:
     """Return the state after the event. Raises IllegalTransition, and then nothing has changed."""
     match event:
         case e.EvaluateIntended() | e.Evaluated() | e.BuildIntended() | e.Built() | e.SourceRefused():
-            return _prepare(state, event)
+            return prepare(state, event)
         case e.CopyIntended() | e.CopyDone() | e.CopyRefused():
-            return _copy(state, event)
-        case e.TrialIntended() | e.CommitIntended() | e.RevertIntended() | e.SettleIntended():
+            return copy(state, event)
+        case e.TrialIntended() | e.StageIntended() | e.DryRunIntended():
+            return _begin(state, event)
+        case e.DryRunDone() if isinstance(state, DryRunning) and state.flight.fence == event.fence:
+            if event.reason:
+                return Failed(state.task, "dry-activate", event.reason, event.at)
+            return DryRun(state.task, event.at)
+        case e.OrderRejected() if isinstance(state, DryRunning) and state.flight.fence == event.fence:
+            return _begin_rejected(state.task, event)
+        case e.OrderNotSent() | e.ContactLost() if isinstance(state, DryRunning) and state.flight.fence == event.fence:
+            # It has no effect, so there is nothing to settle.
+            return _again_later(state.task, event.at)
+        case e.CommitIntended() | e.ReleaseIntended() | e.RevertIntended() | e.SettleIntended():
             return _intend(state, event)
         case e.HostReported() if isinstance(state, LiveState) and _flies(state.live, event.fence):
             return _reported(state, event)
@@ -95,7 +99,7 @@ def evolve(state: HostState, event: e.HostEvent) -> HostState:
             return _not_sent(state, event)
         case e.ContactLost() if isinstance(state, LiveState) and _flies(state.live, event.fence):
             return replace(state, live=_lost(state.live, event.at))
-        case e.HostReported() | e.OrderRejected() | e.OrderNotSent() | e.ContactLost():
+        case e.HostReported() | e.OrderRejected() | e.OrderNotSent() | e.ContactLost() | e.DryRunDone():
             raise IllegalTransition(state, event)
         case _:
             return _decide(state, event)
@@ -113,6 +117,10 @@ def after_restart(state: HostState, at: float, away_s: float) -> HostState:
             return Pending(state.task, copies_failed=state.copies_failed)
         case Switching():
             return replace(state, live=replace(_unheard(state.live, at, away_s), absent=True))
+        case Staging():
+            return replace(state, live=_unheard(state.live, at, away_s))
+        case DryRunning():
+            return Copied(state.task, at, retry_at=at)
         case Rebooting() | Trial() | Committing():
             live = replace(_unheard(state.live, at, away_s), absent=True)
             return replace(state, live=live, since=state.since + away_s)
@@ -127,7 +135,7 @@ def after_isolation(state: HostState, away_s: float) -> HostState:
     match state:
         case Pending():
             return replace(state, copies_failed=0)
-        case Switching() | Reverting() | Lost():
+        case Switching() | Staging() | Reverting() | Lost():
             return replace(state, live=_unrenewed(state.live, away_s))
         case Trial() | Committing():
             return replace(state, live=_unrenewed(state.live, away_s), since=state.since + away_s)
@@ -135,54 +143,31 @@ def after_isolation(state: HostState, away_s: float) -> HostState:
             return state
 
 
-def _prepare(
-    state: HostState, event: e.EvaluateIntended | e.Evaluated | e.BuildIntended | e.Built | e.SourceRefused
-) -> HostState:
+def _begin(state: HostState, event: e.TrialIntended | e.StageIntended | e.DryRunIntended) -> HostState:
     match state, event:
-        case Pending(flight=None, derivation=None), e.EvaluateIntended():
-            return replace(state, flight=Flight(Effect.EVALUATE, event.fence, event.deadline))
-        case Pending(flight=Flight(verb=Effect.EVALUATE, fence=fence)), e.Evaluated() if fence == event.fence:
-            return replace(state, flight=None, derivation=event.derivation)
-        case Pending(flight=None, derivation=str()), e.BuildIntended():
-            return replace(state, flight=Flight(Effect.BUILD, event.fence, event.deadline))
-        case Pending(flight=Flight(verb=Effect.BUILD, fence=fence)), e.Built() if fence == event.fence:
-            return replace(state, flight=None, task=_built(state.task, event))
-        case Pending(flight=Flight(fence=fence)), e.SourceRefused() if fence == event.fence:
-            return Failed(state.task, SOURCE_FAILED, event.reason, event.at)
-        case _:
-            raise IllegalTransition(state, event)
-
-
-def _built(task: Task, event: e.Built) -> Task:
-    return replace(task, to=event.toplevel, derivation=event.derivation)
-
-
-def _copy(state: HostState, event: e.CopyIntended | e.CopyDone | e.CopyRefused) -> HostState:
-    match state, event:
-        case Pending(flight=None, task=Task(to=str())), e.CopyIntended():
-            return Copying(state.task, Flight(Effect.COPY, event.fence, event.deadline), state.copies_failed)
-        case Copying(flight=Flight(fence=fence)), e.CopyDone() if fence == event.fence:
-            return Copied(state.task, event.at)
-        case Copying(flight=Flight(fence=fence)), e.CopyRefused() if fence == event.fence:
-            if event.kind in RETRIED_COPY_CODES:
-                return Pending(state.task, copies_failed=state.copies_failed + 1, retry_at=event.at + RETRY_LOST_S)
-            return Failed(state.task, event.kind, event.reason, event.at)
+        case Copied(), e.TrialIntended():
+            flight = Flight(Verb.TRIAL, event.fence, event.deadline)
+            return Switching(state.task, Live(event.old, event.passed_before, event.fence, event.at, flight))
+        case Copied(), e.StageIntended():
+            flight = Flight(Verb.STAGE, event.fence, event.deadline)
+            return Staging(state.task, Live(event.old, (), event.fence, event.at, flight))
+        case Copied(), e.DryRunIntended():
+            return DryRunning(state.task, Flight(Verb.DRY_ACTIVATE, event.fence, event.deadline))
         case _:
             raise IllegalTransition(state, event)
 
 
 def _intend(
-    state: HostState, event: e.TrialIntended | e.CommitIntended | e.RevertIntended | e.SettleIntended
+    state: HostState, event: e.CommitIntended | e.ReleaseIntended | e.RevertIntended | e.SettleIntended
 ) -> HostState:
     match state, event:
-        case Copied(), e.TrialIntended():
-            flight = Flight(Verb.TRIAL, event.fence, event.deadline)
-            return Switching(state.task, Live(event.old, event.passed_before, event.fence, event.at, flight))
         case Trial(live=Live(flight=None)), e.CommitIntended():
             return Committing(state.task, _take_off(state.live, Verb.COMMIT, event), state.since)
+        case Trial(live=Live(flight=None)), e.ReleaseIntended():
+            return Committing(state.task, _take_off(state.live, Verb.RELEASE, event), state.since, releases=True)
         case Switching() | Trial(), e.RevertIntended() if state.live.flight is None:
             return Reverting(state.task, _take_off(state.live, Verb.REVERT, event), event.reason)
-        case Switching() | Rebooting() | Trial() | Committing() | Reverting() | Lost(), e.SettleIntended():
+        case Switching() | Rebooting() | Staging() | Trial() | Committing() | Reverting() | Lost(), e.SettleIntended():
             return replace(state, live=_take_off(state.live, Verb.SETTLE, event))
         case _:
             raise IllegalTransition(state, event)
@@ -211,6 +196,14 @@ def _reported(state: LiveState, event: e.HostReported) -> HostState:
             if isinstance(state, Reverting):
                 return replace(state, live=moving)
             return Rebooting(state.task, moving, state.since if isinstance(state, Rebooting) else event.at)
+        case HelperState.STAGING:
+            return Staging(state.task, moving)
+        case HelperState.STAGED:
+            if state.task.direction is Direction.ROLLBACK:
+                return RolledBack(state.task, event.at)
+            return Staged(state.task, state.live.old, event.at)
+        case HelperState.RELEASED:
+            return TrialKept(state.task, state.live.old, state.live.passed_before, event.at)
         case HelperState.UNDOING | HelperState.REVERTING:
             return Reverting(state.task, moving, _reason(state, event))
         case HelperState.REVERTED:
@@ -224,6 +217,8 @@ def _reported(state: LiveState, event: e.HostReported) -> HostState:
 def _never_started(state: LiveState, event: e.HostReported) -> HostState:
     if isinstance(state, Switching):
         return Copied(state.task, event.at, retry_at=event.at)
+    if isinstance(state, Staging):
+        return _again_later(state.task, event.at)  # where a host lets nobody stage, nothing of it ever starts
     if isinstance(state, Lost):
         return Failed(state.task, "lost", f"{state.reason}; seen again, and it knows of no such activation", event.at)
     return Failed(state.task, "host-state-lost", "the host no longer knows of this activation", event.at)
@@ -240,6 +235,8 @@ def _in_trial(state: LiveState, event: e.HostReported, live: Live) -> HostState:
             return Trial(state.task, live, since, failed)
         case Reverting(reason=reason) | Lost(reason=reason):
             return Trial(state.task, live, event.at, reason)
+        case Staging():
+            raise IllegalTransition(state, event)
 
 
 def _gone_back(state: LiveState, event: e.HostReported) -> HostState:
@@ -256,31 +253,38 @@ def _gone_back(state: LiveState, event: e.HostReported) -> HostState:
 
 def _rejected(state: LiveState, event: e.OrderRejected) -> HostState:
     flight = state.live.flight
-    if flight is not None and flight.verb is Verb.TRIAL:
-        return _trial_rejected(state, event)
+    if flight is not None and flight.verb in (Verb.TRIAL, Verb.STAGE):
+        return _begin_rejected(state.task, event)
+    if event.code == "unknown-verb" and isinstance(state, Committing):
+        # A helper that the host pins, of a release that knows no tests.
+        return Trial(state.task, replace(state.live, flight=None), state.since, failed=event.reason)
     if event.code == "stale-fence":
         return Failed(state.task, "newer-controller", event.reason, event.at)
     return replace(state, live=replace(state.live, flight=None, retry_at=event.at + RETRY_MOVING_S))
 
 
-def _trial_rejected(state: LiveState, event: e.OrderRejected) -> HostState:
+def _begin_rejected(task: Task, event: e.OrderRejected) -> HostState:
     if event.code == "expired":
-        return Copied(state.task, event.at, retry_at=event.at + RETRY_MOVING_S)
-    if state.task.direction is Direction.ROLLBACK:
+        return Copied(task, event.at, retry_at=event.at + RETRY_MOVING_S)
+    if task.direction is Direction.ROLLBACK:
         reason = f"the host refused the rollback ({event.code}): {event.reason}"
-        return Stranded(state.task, reason, event.at, untouched=True)
+        return Stranded(task, reason, event.at, untouched=True)
     if event.code in BLOCKING_CODES:
-        return Deferred(state.task, event.code, event.reason, event.at)
-    return Failed(state.task, event.code, event.reason, event.at)
+        return Deferred(task, event.code, event.reason, event.at)
+    return Failed(task, event.code, event.reason, event.at)
+
+
+def _again_later(task: Task, at: float) -> Copied:
+    """Begin once more, ever more rarely."""
+    wait_s = min(RETRY_UNSENT_S, RETRY_LOST_S * 2 ** min(task.unsent, DOUBLINGS))
+    return Copied(replace(task, unsent=task.unsent + 1), at, retry_at=at + wait_s)
 
 
 def _not_sent(state: LiveState, event: e.OrderNotSent) -> HostState:
     match state:
-        case Switching(live=Live(flight=Flight(verb=Verb.TRIAL))):
-            wait_s = min(RETRY_UNSENT_S, RETRY_LOST_S * 2 ** min(state.task.unsent, DOUBLINGS))
-            task = replace(state.task, unsent=state.task.unsent + 1)
-            return Copied(task, event.at, retry_at=event.at + wait_s)
-        case Committing(live=Live(flight=Flight(verb=Verb.COMMIT))):
+        case Switching(live=Live(flight=Flight(verb=Verb.TRIAL))) | Staging(live=Live(flight=Flight(verb=Verb.STAGE))):
+            return _again_later(state.task, event.at)
+        case Committing(live=Live(flight=Flight(verb=Verb.COMMIT | Verb.RELEASE))):
             # The host has not seen the commit's fence, and a renewal must carry the one it holds: a settle makes
             # both the same again.
             return Trial(state.task, _lost(state.live, event.at), state.since)
@@ -315,7 +319,7 @@ def _decide(
             return Skipped(state.task, event.reason, event.at)
         case Reverted() | Failed() | Deferred() | Skipped(), e.HostRetried() if _may_be_retried(state.task):
             return Pending(replace(state.task, attempt=state.task.attempt + 1), retry_at=event.at)
-        case Switching() | Rebooting() | Trial() | Committing() | Reverting(), e.HostGivenUp():
+        case Switching() | Rebooting() | Staging() | Trial() | Committing() | Reverting(), e.HostGivenUp():
             return Lost(state.task, state.live, event.reason, event.at)
         case Lost(), e.HostCleared():
             reason = f"{state.reason}; cleared by {event.by}"
@@ -329,11 +333,13 @@ def _decide(
             return replace(state, task=replace(state.task, attempt=attempt + 1), retry_at=event.at)
         case Copied(task=Task(direction=Direction.ROLLBACK, attempt=attempt)), e.HostCleared() if attempt > 1:
             return Failed(state.task, "stranded", f"cleared by {event.by}", event.at)
-        case Committed() | Current(), e.HostUnhealthy():
+        case Committed() | TrialKept() | Current(), e.HostUnhealthy():
             return replace(state, unhealthy=event.reason)
-        case Committed(), e.RollbackDecided():
+        case Committed() | TrialKept(), e.RollbackDecided():
             task = Task(event.to, Direction.ROLLBACK, baseline=state.passed_before)
             return Copied(task, event.at)
+        case Staged(), e.RollbackDecided():
+            return Copied(Task(event.to, Direction.ROLLBACK, baseline=()), event.at)
         case _:
             raise IllegalTransition(state, event)
 
@@ -346,7 +352,7 @@ def _flies(live: Live, fence: object) -> bool:
     return live.flight is not None and live.flight.fence == fence
 
 
-def _take_off(live: Live, verb: Verb, event: e.CommitIntended | e.RevertIntended | e.SettleIntended) -> Live:
+def _take_off(live: Live, verb: Verb, event: e.OrderIntent) -> Live:
     return replace(live, flight=Flight(verb, event.fence, event.deadline), fence=event.fence)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fleetd.model.fleet import Prebuilt
 from fleetd.model.store_path import StorePath
@@ -33,10 +33,13 @@ from fleetd.rollout.states import (
     Rebooting,
     Reverted,
     RolledBack,
+    Staged,
+    Staging,
     Stranded,
     Switching,
     Task,
     Trial,
+    TrialKept,
     is_final,
     is_unproven,
 )
@@ -49,6 +52,8 @@ class HostRecord:
     """What fleetd owes a host and last left there; kept apart from rollouts, and longer.
 
     ``tried`` is what it was last told to try, until it is known to run something else: a stranded host may run it.
+    ``kept`` is what a test left running beside ``left``, which still boots; it says nothing once another system runs.
+    ``staged`` is what was made to boot next beside it.
     ``stranded`` is why going back failed there; nothing is started on it until a person clears it. ``came_from`` is
     what it ran before its last commit, and ``passed_there`` the checks that passed on that.
     """
@@ -62,6 +67,8 @@ class HostRecord:
     stranded: str = ""
     came_from: StorePath | None = None
     passed_there: tuple[str, ...] = ()
+    kept: StorePath | None = None
+    staged: StorePath | None = None
 
 
 @dataclass(slots=True)
@@ -74,6 +81,8 @@ class Rollout:
     tally: Tally
     dependents: Mapping[str, tuple[str, ...]]
     """Who depends on a host, by its name."""
+    changed: dict[str, str] = field(default_factory=dict)
+    """Of hosts on which it failed: what differs from the system before, in a line."""
 
 
 class World:
@@ -134,6 +143,8 @@ class World:
                 self._begin(event.rollout, Rollout(new_header(event), hosts, plans, tally, _dependents(event.spec)))
             case e.OutcomeRejected():
                 self._rollout(event)
+            case e.ChangesTold():
+                self._rollout(event).changed[event.host] = event.text
             case (
                 e.RolloutStarted()
                 | e.RollingStarted()
@@ -230,7 +241,7 @@ class World:
             rollout.tally.moved(event.host, rollout.hosts[event.host], event.wave)
         self.agenda.touch_all(event.rollout, rollout.tally.hosts[Mark.UNPROVEN])
 
-    def _rollout(self, event: e.RolloutEvent | e.HostEvent | e.OutcomeRejected) -> Rollout:
+    def _rollout(self, event: e.RolloutEvent | e.HostEvent | e.OutcomeRejected | e.ChangesTold) -> Rollout:
         rollout = self.rollouts.get(event.rollout)
         if rollout is None:
             raise IllegalTransition("unknown rollout", event)
@@ -245,6 +256,8 @@ class World:
         record = _record_after(self.record(event.host), after, event)
         rollout.hosts[event.host] = after
         rollout.tally.changed(event.host, before, after)
+        if isinstance(event, e.HostRetried):
+            rollout.changed.pop(event.host, None)
         if _is_progress(before, after):
             rollout.header = replace(rollout.header, progress_at=event.at)
         self.records[event.host] = record
@@ -349,7 +362,7 @@ def _is_progress(before: HostState, after: HostState) -> bool:
 
 def _record_after(record: HostRecord, state: HostState, event: e.HostEvent) -> HostRecord:
     """What a host's record becomes with its new state."""
-    to = state.task.to
+    to, settled = state.task.to, replace(record, kept=None, staged=None)
     match state, event:
         case Switching(), e.TrialIntended():
             return replace(
@@ -360,13 +373,20 @@ def _record_after(record: HostRecord, state: HostState, event: e.HostEvent) -> H
                 tried=to,
             )
         case Current(), e.FoundCurrent():
-            return replace(record, wanted=to, left=to, machine_id=record.machine_id or event.machine_id)
+            return replace(settled, wanted=to, left=to, machine_id=record.machine_id or event.machine_id)
         case Committed(old=old, passed_before=passed), e.HostReported():
             # A reboot into what ran leaves the system before that where it was.
             before = (record.came_from, record.passed_there) if old == to else (old, passed)
-            return replace(record, wanted=to, left=to, tried=None, came_from=before[0], passed_there=before[1])
+            return replace(settled, wanted=to, left=to, tried=None, came_from=before[0], passed_there=before[1])
         case Committed() | RolledBack(), _ if not isinstance(event, e.HostUnhealthy):
-            return replace(record, wanted=to, left=to, tried=None)
+            return replace(settled, wanted=to, left=to, tried=None)
+        case Staging(), e.StageIntended():
+            machine_id = record.machine_id or event.machine_id
+            return replace(record, last_good=record.last_good or event.old, machine_id=machine_id, tried=to)
+        case Staged(old=old), e.HostReported():
+            return replace(record, wanted=record.left or old, left=record.left or old, tried=None, staged=to)
+        case TrialKept(old=old), e.HostReported():
+            return replace(record, wanted=record.left or old, left=record.left or old, tried=None, kept=to)
         case Stranded(reason=reason), _:
             return replace(record, stranded=reason)
         case Failed(), e.HostCleared():

@@ -94,22 +94,39 @@ class Freeze(Answer):
     freeze: Hold | None
 
 
+class Finding(Answer):
+    """Something about a host that its people should know, and that forbids nothing."""
+
+    kind: str
+    text: str
+
+
+class HostFinding(Finding):
+    """The same, in a plan."""
+
+    host: str
+
+
 class Host(Answer):
     """What is known of a host: what was observed and when, and what is owed.
 
     ``boot_proven``: it has booted the kernel, initrd, modules, parameters and init interface of what it runs.
     ``oneshot``: ``yes`` where a trial can be a reboot, else why it cannot.
+    ``kept`` is what a test left running, ``staged`` what was made to boot next.
     """
 
     name: str
     domain: str
     tags: list[str]
     current: str | None
+    specialisation: str | None
     booted: str | None
     profile: str | None
     boot_default: str | None
     wanted: str | None
     last_good: str | None
+    kept: str | None
+    staged: str | None
     state: str
     contact: str
     drifted: bool
@@ -118,6 +135,7 @@ class Host(Answer):
     oneshot: str | None
     observed_at: str | None
     lock: Hold | None
+    findings: list[Finding]
     blocked_by: list[BlockedBy]
 
 
@@ -175,7 +193,7 @@ class Rollouts(Answer):
 
 
 class RolloutHost(Answer):
-    """A host in a rollout."""
+    """A host in a rollout. ``changed``: where it failed, what differs from the system before."""
 
     name: str
     wave: str
@@ -185,6 +203,7 @@ class RolloutHost(Answer):
     to: str | None
     kind: str
     reason: str
+    changed: str
     attempts: int
 
 
@@ -308,8 +327,10 @@ class Plan(Answer):
 
     waves: list[PlannedWave]
     policy: str
+    goal: str
     max_parallel: int
     unchanged: list[str]
+    findings: list[HostFinding]
     errors: list[PlanError]
     times: Times
 

@@ -22,7 +22,7 @@ class RolloutBody(Strict):
     toplevels: dict[str, str] = Field(default_factory=dict)
     on: Text = ""
     policy: Text = "default"
-    goal: Literal["switch", "boot", "test", "dry-activate"] = "switch"
+    goal: Literal["switch", "boot", "test", "dry-activate"] | None = None
     reason: Text = ""
     force: bool = False
 

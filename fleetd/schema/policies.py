@@ -75,8 +75,6 @@ class PolicyTable(Strict):
 def policy_of(name: str, raw: PolicyTable, problems: list[str]) -> Policy:
     """Return the policy of a table; what is wrong with it is added to ``problems``, with its place."""
     place = f"policies.{word_of(name)}"
-    if not Goal(raw.goal).is_carried_out:
-        problems.append(f"{place}.goal: {raw.goal!r} is not carried out by this release (write: switch)")
     if raw.on_drift == "restore":
         problems.append(f"{place}.on_drift: 'restore' is not carried out by this release (write: block or adopt)")
     wrong = sorted(set(raw.builtin_off) - set(BUILT_IN_CHECKS))
@@ -87,6 +85,7 @@ def policy_of(name: str, raw: PolicyTable, problems: list[str]) -> Policy:
     budget = raw.failure_budget
     return Policy(
         name=name,
+        goal=Goal(raw.goal),
         waves=_waves(place, raw.waves, problems),
         max_parallel=size_of(raw.max_parallel),
         max_unproven=raw.max_unproven,

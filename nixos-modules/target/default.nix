@@ -4,7 +4,7 @@ let
   cfg = config.services.fleetd-target;
   helper = "/etc/fleetd-host/run";
   # What a controller may ask; the helper's other verbs are for root at the console.
-  verbs = [ "facts" "status" "trial" "extend" "commit" "revert" "settle" ];
+  verbs = [ "facts" "status" "trial" "extend" "commit" "release" "stage" "dry-activate" "revert" "settle" ];
 in
 {
   options.services.fleetd-target = {

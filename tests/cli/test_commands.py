@@ -23,6 +23,7 @@ from fleetd.errors import (
     SourceError,
     UnauthorizedError,
 )
+from fleetd.model.goal import Goal
 from tests.cli.conftest import FLEETCTL, Daemon
 from tests.fakes.control import doing_document, host_document, record, rollout_document
 
@@ -212,6 +213,23 @@ async def test_what_is_asked_arrives(daemon: Daemon) -> None:
     assert back.key is not None
     assert abort == AbortRollout("r-1", "kim", "y")
     assert (daemon.control.plans[0].revision, daemon.control.plans[0].on) == ("a" * 40, "web1")
+
+
+@pytest.mark.asyncio
+async def test_what_hosts_say_of_a_dry_activation_is_printed_at_its_end(daemon: Daemon) -> None:
+    daemon.history.add(
+        rollout_document("r-1", "succeeded", goal="dry-activate", counts={"dry-activated": 1}),
+        host_document("web1", "dry-activated"),
+    )
+    daemon.blobs.texts["r-1", "web1"] = "== dry-activate r-1.web1.1\nwould restart web.service\x1b\n"
+    code, out, err = await daemon.run("deploy", "--goal", "dry-activate", "--yes")
+    assert (code, err) == (0, "")
+    assert "web1: == dry-activate r-1.web1.1\nwould restart web.service\N{REPLACEMENT CHARACTER}\n" in out
+    (asked,) = daemon.control.commands
+    assert isinstance(asked, SubmitRollout)
+    assert asked.goal is Goal.DRY_ACTIVATE
+    code, _out, err = await daemon.run("deploy", "--goal", "explode")
+    assert (code, "goal" in err) == (1, True)
 
 
 @pytest.mark.asyncio

@@ -38,18 +38,21 @@ PLAN = {
         },
     ],
     "policy": "default",
+    "goal": "switch",
     "max_parallel": 1,
+    "findings": [{"host": "db1", "kind": "clock", "text": "its clock is 2m ahead"}],
     "unchanged": ["db1"],
     "errors": [{"host": "web2", "message": "attribute 'web2' missing"}],
     "times": {"network_lost": "back within 3m", "bad_health": "back within 6m"},
 }
 
 PLAN_TEXT = """\
-policy default, at most 1 host unproven at once
+policy default, goal switch, at most 1 host unproven at once
 wave canary (soak 10m)
   web1  - -> nixos-system-web1-2
 wave rest (soak 0s)
   web2  nixos-system-web2-1 -> -
+db1: its clock is 2m ahead
 nothing to do on: db1
 web2: attribute 'web2' missing
 network lost: back within 3m; bad health: back within 6m"""
@@ -80,6 +83,10 @@ def test_lines() -> None:
     assert host_line(lost) == "web1  canary  trial  nixos-system-web1-2  lost since 10:00  (no answer)"
     seen = {"name": "web1", "state": "idle", "current": None, "contact": "ok", "drifted": True, "needs_reboot": True}
     assert observed_line(seen) == "web1  idle  -  drifted needs_reboot"
+    told = {**seen, "findings": [{"kind": "nix", "text": "a"}, {"kind": "nix", "text": "b"}]}
+    assert observed_line(told) == "web1  idle  -  drifted needs_reboot nix"
+    blamed = host_document("web1", "reverted", reason="web.service failed", changed="units web.service")
+    assert host_line(blamed).endswith("(web.service failed)  [changed: units web.service]")
     event = {"seq": 4, "at": "T", "kind": "Copied", "rollout": "r-1", "host": "web1"}
     assert event_line(event) == "4  T  Copied  r-1  web1"
     assert event_line({**event, "rollout": "", "host": ""}) == "4  T  Copied"
@@ -133,7 +140,7 @@ def test_a_rollout_in_full() -> None:
     assert rollout_lines(document) == [
         "r-1  rolling  1 trial  (frozen)",
         "  test at 2026-01-01T00:00:00.000Z: new kernel",
-        "  prebuilt toplevels on *, policy default",
+        "  prebuilt toplevels on *, policy default, goal switch",
         "  wave canary: rolling, 1 trial",
         "  waits: frozen, until 2026-01-02 -> fleetctl unfreeze",
     ]

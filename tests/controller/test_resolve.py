@@ -11,6 +11,7 @@ from fleetd.controller.resolve import check_allowed, deploy_of
 from fleetd.errors import RefusedError, SelectorError, ToplevelError, UsageError
 from fleetd.model.fleet import FileAttribute, Fleet, Installable, Prebuilt
 from fleetd.model.goal import Goal
+from fleetd.model.policy import OnFailure
 from fleetd.rollout.spec import HostGroup, Member, RolloutSpec
 from fleetd.schema.fleet_file import parse_fleet
 
@@ -25,7 +26,7 @@ TABLE: dict[str, Any] = {
         "old1": {"installable": "path:/old#old1"},
     },
     "checks": [{"name": "web answers", "on": "@web", "tcp": {"port": 80}}],
-    "policies": {"quick": {"waves": [{"on": "db1"}, {"count": 1}, {"percent": 50}]}},
+    "policies": {"quick": {"goal": "test", "waves": [{"on": "db1"}, {"count": 1}, {"percent": 50}]}},
 }
 
 
@@ -52,6 +53,25 @@ def test_nothing_said_is_every_host_from_its_own_source() -> None:
     assert {plan.name: plan.checks for plan in spec.hosts if plan.checks} == dict.fromkeys(
         ("web1", "web2", "web3"), ("web answers",)
     )
+
+
+def test_the_goal_is_the_request_s_else_the_policy_s() -> None:
+    assert deploy(policy="quick").goal is Goal.TEST
+    assert deploy(policy="quick", goal=Goal.SWITCH).goal is Goal.SWITCH
+    assert deploy(goal=Goal.BOOT).goal is Goal.BOOT
+
+
+def test_where_nothing_new_runs_there_is_nothing_to_check_or_to_soak() -> None:
+    tested, staged, asked = (deploy(goal=goal) for goal in (Goal.TEST, Goal.BOOT, Goal.DRY_ACTIVATE))
+    assert any(wave.soak_s for wave in tested.waves)
+    assert tested.checks
+    for spec in (staged, asked):
+        assert not any(wave.soak_s for wave in spec.waves)
+        assert not (spec.checks or any(plan.checks for plan in spec.hosts))
+    assert [wave.hosts for wave in staged.waves] == [wave.hosts for wave in tested.waves]
+    assert staged.policy == tested.policy
+    assert [set(wave.hosts) for wave in asked.waves] == [{plan.name for plan in tested.hosts}]
+    assert asked.policy.on_failure is OnFailure.STOP
 
 
 @pytest.mark.parametrize(
@@ -104,7 +124,6 @@ def test_waves_round_up_and_the_rest_is_last() -> None:
         ({"on": "web1,"}, SelectorError, "empty term"),
         ({"on": "web1&db1"}, SelectorError, "no host is in all of them"),
         ({"policy": "careless"}, UsageError, r"no policy 'careless' \(there are: default, quick\)"),
-        ({"goal": Goal.BOOT}, UsageError, "not carried out by this release"),
         ({"toplevels": {"web9": PATH}}, UsageError, "toplevel for 'web9', which is not in the fleet"),
         ({"toplevels": {"web1": PATH}, "on": "db1"}, UsageError, "toplevel for 'web1', which 'db1' does not select"),
         ({"toplevels": {"web1": "/etc/passwd"}}, ToplevelError, "is not a store path"),

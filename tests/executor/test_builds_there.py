@@ -10,7 +10,8 @@ import pytest
 
 from fleetd.errors import PushError, SourceError, ToplevelError
 from fleetd.executor.activity import Activity
-from fleetd.executor.executor import Executor, Job, Outcome
+from fleetd.executor.broken import Outcome
+from fleetd.executor.executor import Executor, Job
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.sources import Sources
 from fleetd.model.fence import Fence

@@ -8,7 +8,8 @@ from random import Random
 from typing import Any
 
 from fleetd.executor.activity import Activity
-from fleetd.executor.executor import QUESTION_TIMEOUT_S, Executor, Job, Outcome
+from fleetd.executor.broken import Outcome
+from fleetd.executor.executor import QUESTION_TIMEOUT_S, Executor, Job
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.orders import VALID_S
 from fleetd.executor.sources import Sources

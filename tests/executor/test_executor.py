@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fleetd.executor.activity import Activity
-from fleetd.executor.executor import Executor, Job, Outcome
+from fleetd.executor.broken import Outcome
+from fleetd.executor.executor import Executor, Job
 from fleetd.model.fence import Fence
 from fleetd.model.fleet import Fleet, Host
 from fleetd.model.goal import Goal
@@ -82,6 +83,9 @@ async def outcomes(work: e.IntentEvent | Question) -> list[Outcome]:
         (e.CopyIntended(1, "r-1", "web1", FENCE, 200), e.CopyRefused),
         (e.TrialIntended(1, "r-1", "web1", FENCE, 200, TO, "m", ()), e.ContactLost),
         (e.CommitIntended(1, "r-1", "web1", FENCE, 200), e.ContactLost),
+        (e.ReleaseIntended(1, "r-1", "web1", FENCE, 200), e.ContactLost),
+        (e.StageIntended(1, "r-1", "web1", FENCE, 200, TO, "m"), e.ContactLost),
+        (e.DryRunIntended(1, "r-1", "web1", FENCE, 200), e.ContactLost),
         (e.RevertIntended(1, "r-1", "web1", FENCE, 200, "why"), e.ContactLost),
         (e.SettleIntended(1, "r-1", "web1", FENCE, 200), e.ContactLost),
     ],

@@ -60,6 +60,7 @@ def host_document(name: str, state: str = "trial", **changes: object) -> dict[st
         "to": f"/nix/store/{'1' * 32}-nixos-system-{name}-2",
         "kind": "",
         "reason": "",
+        "changed": "",
         "attempts": 1,
         **changes,
     }
@@ -67,7 +68,8 @@ def host_document(name: str, state: str = "trial", **changes: object) -> dict[st
 
 def observed_document(name: str, **changes: object) -> dict[str, object]:
     """Return a host as the engine observed it."""
-    paths = ("current", "booted", "profile", "boot_default", "wanted", "last_good", "good_before", "left")
+    ours = ("wanted", "last_good", "good_before", "left", "kept", "staged")
+    paths = ("current", "specialisation", "booted", "profile", "boot_default", *ours)
     return {
         "name": name,
         "domain": "default",
@@ -80,6 +82,7 @@ def observed_document(name: str, **changes: object) -> dict[str, object]:
         "oneshot": "yes",
         "observed_at": None,
         "lock": None,
+        "findings": [],
         "blocked_by": [],
         "machine_id": "",
         **dict.fromkeys(paths),
@@ -143,7 +146,8 @@ class FakeControl:
         name = f"r-{len(self.commands)}"
         if key is not None:
             self.keys[key.name] = (key.digest, name)
-        return Accepted(name, rollout_document(name))
+        goal = command.goal if isinstance(command, SubmitRollout) else None
+        return Accepted(name, rollout_document(name, goal="switch" if goal is None else goal.value))
 
     async def repeat(self, key: RequestKey) -> Accepted | None:
         """Return the rollout of a key that was seen before."""
@@ -177,8 +181,10 @@ class FakeControl:
         return {
             "waves": [{"name": "canary", "soak": "1m", "hosts": [host]}],
             "policy": request.policy,
+            "goal": "switch" if request.goal is None else request.goal.value,
             "max_parallel": 1,
             "unchanged": [],
+            "findings": [],
             "errors": [],
             "times": {"network_lost": "back within 3m", "bad_health": "back within 6m"},
         }

@@ -25,7 +25,7 @@ Law = Callable[[Rig], None]
 
 def order(rig: Rig, verb: Verb, seq: int, **changes: object) -> Order:
     """Return an order that nothing forbids."""
-    starts = verb is Verb.TRIAL
+    starts = verb in (Verb.TRIAL, Verb.STAGE, Verb.DRY_ACTIVATE)
     made = Order(
         verb=verb,
         id=ID,

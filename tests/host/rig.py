@@ -164,6 +164,10 @@ test)
   foreign) runs "$C/../nix/store/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-nixos-system-web1-x" ;;
   *) runs "$me"; rm -f "$lists"/*-list; echo "${me##*-}" >"$C/etc"; settle ;;
   esac ;;
+dry-activate)
+  next dry
+  echo "would restart the following units: web.service" >&2
+  exit "${how:-0}" ;;
 boot)
   next loader
   case $how in
@@ -528,6 +532,11 @@ class Rig:
         """Let the revert unit run once; systemd starts it again when it fails. Raises Died."""
         if self._pinned("do-revert").returncode == 0:
             self.kill_unit("revert")
+
+    def run_stage(self) -> None:
+        """Let the stage unit run once; systemd starts it again when it fails or is killed. Raises Died."""
+        if self._pinned("do-stage").returncode == 0:
+            self.kill_unit("stage")
 
     def _pinned(self, verb: str, extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
         active = self._read("active")

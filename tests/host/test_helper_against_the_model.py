@@ -39,7 +39,20 @@ TIMES = OrderTimes(switch_timeout_s=20, contact_timeout_s=30, cap_s=150, commit_
 SYSTEMS = ("1", "2", "3", "4")
 """Enough to tell OLD, NEW, what an operator chose and what nobody asked for apart."""
 
-ORDERS = (Verb.COMMIT, Verb.REVERT, Verb.SETTLE)
+ORDERS = (Verb.COMMIT, Verb.RELEASE, Verb.REVERT, Verb.SETTLE)
+STARTS = (
+    "idle",
+    "switching",
+    "trial",
+    "trial",
+    "committing",
+    "reverting",
+    "committed",
+    "released",
+    "staging",
+    "staged",
+)
+BEGINNINGS = (Verb.TRIAL, Verb.STAGE)
 SHM = Path("/dev/shm")
 WRITES = st.integers(min_value=1, max_value=12) | st.integers(min_value=13, max_value=45)
 """A trial makes about forty durable writes, everything else fewer than twelve."""
@@ -53,13 +66,13 @@ def place() -> Path:
 def shown_by(model: SimHost) -> Shown:
     """Return what a host would show that is in the model's state."""
     record, units = model.record, model.units
-    names = ("guard", "switch", "commit", "revert")
+    names = ("guard", "switch", "commit", "revert", "stage")
     ended = record is None or record.state in ENDED
     return Shown(
         state=model.state.value,
         id=model.active,
         fence=str(model.fence),
-        deadline="" if record is None else str(record.deadline),
+        deadline=str(record.deadline) if record is not None and record.deadline else "",
         current=model.current,
         profile=model.profile,
         boot_default=model.boot_default,
@@ -104,6 +117,11 @@ class HelperMachine(RuleBasedStateMachine):
         fit = [model for model in candidates if shown_by(model) == shown]
         assert fit, f"{shown} is none of {[shown_by(model) for model in candidates]}"
         self.model = fit[-1]
+        # What a release that was cut short had written down is no state of its own.
+        kept = self.rig.root / "nix/var/fleetd-host/kept"
+        self.model.kept = kept.read_text().strip() if kept.exists() else ""
+        if self.model.record is not None:
+            self.model.record.attempts = self.rig_attempts()
 
     def variant(self, change: Callable[[SimHost], object]) -> SimHost:
         """Return the model as it would be after a change."""
@@ -118,7 +136,7 @@ class HelperMachine(RuleBasedStateMachine):
 
     def an_order(self, verb: Verb, system: str = "2") -> Order:
         """Return an order as a controller would write it now."""
-        starts = verb is Verb.TRIAL
+        starts = verb in (Verb.TRIAL, Verb.STAGE)
         if starts:
             self.attempt += 1
         return Order(
@@ -145,13 +163,19 @@ class HelperMachine(RuleBasedStateMachine):
 
     # -- orders -------------------------------------------------------------------------------------------------
 
-    @initialize(start=st.sampled_from(["idle", "switching", "trial", "trial", "committing", "reverting", "committed"]))
+    @initialize(start=st.sampled_from(STARTS))
     def begin(self, start: str) -> None:
         """A sequence begins anywhere on the way: what is rare in the world is where the most can break."""
-        if start != "idle":
+        if start in ("staging", "staged"):
+            self.send(self.an_order(Verb.STAGE))
+        elif start != "idle":
             self.send(self.an_order(Verb.TRIAL))
-        if start in ("trial", "committing", "committed", "reverting"):
+        if start == "staged":
+            self.stage_runs("", "")
+        if start in ("trial", "committing", "committed", "released", "reverting"):
             self.switch_ends("")
+        if start == "released":
+            self.send(self.an_order(Verb.RELEASE))
         if start in ("committing", "committed"):
             self.send(self.an_order(Verb.COMMIT))
         if start == "committed":
@@ -159,7 +183,7 @@ class HelperMachine(RuleBasedStateMachine):
         if start == "reverting":
             self.guard_is_killed()
 
-    @rule(verb=st.sampled_from([Verb.TRIAL, Verb.EXTEND, *ORDERS]), system=st.sampled_from(SYSTEMS[1:]))
+    @rule(verb=st.sampled_from([*BEGINNINGS, Verb.EXTEND, *ORDERS]), system=st.sampled_from(SYSTEMS[1:]))
     def order(self, verb: Verb, system: str) -> None:
         """An order as it should be; a trial of another system, or of what runs already."""
         self.send(self.an_order(verb, system))
@@ -171,7 +195,7 @@ class HelperMachine(RuleBasedStateMachine):
         self.send(self.sent[-1 - pick % len(self.sent)])
 
     @rule(
-        verb=st.sampled_from([Verb.TRIAL, Verb.EXTEND, *ORDERS]),
+        verb=st.sampled_from([*BEGINNINGS, Verb.EXTEND, *ORDERS]),
         wrong=st.sampled_from(["machine", "boot", "uptime", "fence", "conflict", "id", "current", "profile", "store"]),
     )
     def wrong_order(self, verb: Verb, wrong: str) -> None:
@@ -195,7 +219,7 @@ class HelperMachine(RuleBasedStateMachine):
             case "profile":
                 order = replace(order, expect_profile=toplevel("9"))
             case _:
-                order = replace(order, toplevel=toplevel("8")) if verb is Verb.TRIAL else order
+                order = replace(order, toplevel=toplevel("8")) if verb in BEGINNINGS else order
         self.send(order)
 
     @rule(question=st.sampled_from(["facts", "status"]))
@@ -209,6 +233,7 @@ class HelperMachine(RuleBasedStateMachine):
         assert reply.fields["state"] == self.model.state.value
         # Nobody reads a default that a choice for the next boot comes before.
         assert reply.fields["boot_default"] == ("unreadable" if self.model.oneshot else self.model.boot_default)
+        assert reply.fields.get("kept", "") == (self.model.kept if self.model.kept == self.model.current else "")
 
     def status(self) -> None:
         """Ask for the status."""
@@ -242,17 +267,20 @@ class HelperMachine(RuleBasedStateMachine):
         units, state = self.model.units, self.model.state
         if units.revert and state not in ENDED:
             self.revert_runs("")
+        elif units.stage and state is S.STAGING:
+            self.stage_runs("", "")
         elif units.commit:
             self.commit_ends("", "")
         elif units.switch:
             self.switch_ends("")
         elif state is S.TRIAL and units.guard and confirmed:
-            self.send(self.an_order(Verb.COMMIT))
+            self.send(self.an_order(Verb.RELEASE if self.attempt % 3 == 0 else Verb.COMMIT))
         elif units.guard:
             self.rig.pass_time(81)
             self.guard_looks()
         elif state in ENDED:
-            self.send(self.an_order(Verb.TRIAL, "2" if self.model.current != toplevel("2") else "3"))
+            verb = Verb.STAGE if self.attempt % 4 == 3 else Verb.TRIAL
+            self.send(self.an_order(verb, "2" if self.model.current != toplevel("2") else "3"))
         else:
             self.asks("facts")
 
@@ -280,8 +308,7 @@ class HelperMachine(RuleBasedStateMachine):
         if self.model.state is not S.SWITCHING:
             self.model.switch_ends(Verdict.NONE, self.rig.now)
             return
-        same = self.model.record is not None and self.model.record.old == self.model.record.new
-        if not how.startswith(("refuse", "down")) or same:
+        if not how.startswith(("refuse", "down")):
             self.model.switch_moves()
         verdicts = {
             "": Verdict.LIVE,
@@ -297,7 +324,7 @@ class HelperMachine(RuleBasedStateMachine):
             # It ran before the switch already, so there is nothing that could not have started.
             # What ends with an error is run once more, and the second run of "refuse-1" and "refuse-100" is a good one.
             verdict = Verdict.FAILED if how == "down" else Verdict.LIVE
-        elif self.model.current not in (self.model.record.old, self.model.record.new):  # type: ignore[union-attr]
+        elif not self.model.record.is_known(self.model.current):  # type: ignore[union-attr]
             # Somebody else had switched before, and a switch that refuses leaves what they chose.
             verdict = Verdict.INTERFERED
         self.model.switch_ends(verdict, self.rig.now)
@@ -317,7 +344,7 @@ class HelperMachine(RuleBasedStateMachine):
             case "die-early":
                 # Nobody can tell how far it had come; but somebody else's system is there to be seen.
                 record, runs = self.model.record, self.model.current
-                ours = record is not None and runs in (record.old, record.new)
+                ours = record is not None and record.is_known(runs)
                 self.model.switch_ends(Verdict.INTERRUPTED if ours else Verdict.INTERFERED, self.rig.now)
             case _:
                 self.model.current = f"/nix/store/{'x' * 32}-nixos-system-web1-x"
@@ -351,6 +378,39 @@ class HelperMachine(RuleBasedStateMachine):
             self.model.commit_dies()
         else:
             self.model.commit_ends()
+
+    @precondition(lambda self: self.model.units.stage and self.model.state is S.STAGING)
+    @rule(
+        profile=st.sampled_from(["", "", "fail", "die", "die-after"]),
+        loader=st.sampled_from(["", "", "fail", "lie", "die", "die-after"]),
+    )
+    def stage_runs(self, profile: str, loader: str) -> None:
+        """The first run moves the next boot, in each way to end; every later one puts it back, or its loader fails."""
+        model, died = self.model, False
+        first = model.stage_begins()
+        if not first:
+            profile, loader = "", "fail" if loader == "fail" else ""
+        self.order_next("profile", profile)
+        self.order_next("loader", loader)
+        try:
+            self.rig.run_stage()
+        except Died:
+            died = True
+        self.rig.clear("profile", "loader")
+        record = model.record
+        assert record is not None
+        if first and profile in ("", "die-after"):
+            model.stage_sets_profile()
+        if first and profile == "" and loader in ("", "die-after"):
+            model.stage_sets_boot_default()
+        if died:
+            return
+        if first:
+            model.stage_ends()
+        well = first or loader == "" or model.boot_default == record.old
+        if not well:
+            model.profile = record.old
+        model.stage_undoes(well=well)
 
     def order_next(self, name: str, how: str) -> None:
         """Order one way to end for the next call of a stub."""
@@ -453,7 +513,7 @@ class HelperMachine(RuleBasedStateMachine):
 
     die_after = 1
 
-    @rule(writes=WRITES, verb=st.sampled_from([Verb.TRIAL, *ORDERS]))
+    @rule(writes=WRITES, verb=st.sampled_from([*BEGINNINGS, *ORDERS]))
     def helper_dies_in_an_order(self, writes: int, verb: Verb) -> None:
         """The helper is killed while it obeys: the answer is lost, and the host shows a step of the way."""
         order = self.an_order(verb)
@@ -461,7 +521,7 @@ class HelperMachine(RuleBasedStateMachine):
         now = self.rig.now
 
         def fenced(model: SimHost) -> None:
-            if verb is Verb.TRIAL:
+            if verb in BEGINNINGS:
                 model._mend(now)
             model._admit(order, now)
 
@@ -478,17 +538,17 @@ class HelperMachine(RuleBasedStateMachine):
             return change
 
         def mend_without_start(model: SimHost) -> None:
-            kept = model.units.revert
+            kept = copy.copy(model.units)
             fenced(model)
             model._mend(now)
-            model.units.revert = kept
+            model.units.revert, model.units.stage = kept.revert, kept.stage
 
         steps: list[Callable[[SimHost], object]] = [lambda _model: None, mended, fenced, mend_without_start]
-        steps += [without("guard", "switch", "commit", "revert"), without("switch"), without()]
+        steps += [without("guard", "switch", "commit", "revert", "stage"), without("switch"), without()]
         self.die_after = writes
         self.dies(lambda: self.rig.order(order), [self.variant(step) for step in steps])
 
-    @rule(writes=WRITES, verb=st.sampled_from([Verb.TRIAL, Verb.EXTEND, *ORDERS]))
+    @rule(writes=WRITES, verb=st.sampled_from([*BEGINNINGS, Verb.EXTEND, *ORDERS]))
     def disk_is_full_in_an_order(self, writes: int, verb: Verb) -> None:
         """From the n-th write on nothing more can be written: an order is refused whole, or it was obeyed."""
         order = self.an_order(verb)
@@ -496,7 +556,7 @@ class HelperMachine(RuleBasedStateMachine):
         now = self.rig.now
 
         def fenced(model: SimHost) -> None:
-            if verb is Verb.TRIAL:
+            if verb in BEGINNINGS:
                 model._mend(now)
             model._admit(order, now)
 
@@ -515,7 +575,7 @@ class HelperMachine(RuleBasedStateMachine):
         candidates = [self.variant(step) for step in (lambda _m: None, lambda m: m._mend(now), fenced)]
         if reply.end == "error":
             assert reply.code in ("disk-full", "locked")
-            if verb is Verb.TRIAL and reply.code == "disk-full":
+            if verb in BEGINNINGS and reply.code == "disk-full":
                 candidates += [self.variant(fenced), self.variant(unarmed)]
         else:
             candidates = [*candidates, self.variant(lambda model: model.order(order, now))]
@@ -526,18 +586,18 @@ class HelperMachine(RuleBasedStateMachine):
 
         def started(model: SimHost) -> None:
             state = model.state
-            if order.verb is not Verb.TRIAL:
+            if order.verb not in BEGINNINGS:
                 model._admit(order, now)
             model._mend(now)
             if model.record is not None and model.units.revert:
                 model.record.state = state
 
         def written(model: SimHost) -> None:
-            kept = model.units.revert
-            if order.verb is not Verb.TRIAL:
+            kept = copy.copy(model.units)
+            if order.verb not in BEGINNINGS:
                 model._admit(order, now)
             model._mend(now)
-            model.units.revert = kept
+            model.units.revert, model.units.stage = kept.revert, kept.stage
 
         return [self.variant(started), self.variant(written)]
 

@@ -14,11 +14,12 @@ import pytest
 
 from fleetd.host.wire import encode_order
 from fleetd.model.order import Verb
-from tests.host import laws, laws_of_reboots, laws_of_triggers, laws_of_units
+from tests.host import laws, laws_of_goals, laws_of_reboots, laws_of_triggers, laws_of_units
 from tests.host.rig import HELPER, STEP_TIMEOUT_S, Rig
 from tests.host.test_helper_against_the_model import place
 
-LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_of_units.LAWS, *laws_of_reboots.LAWS, *laws_of_triggers.LAWS)}
+ROOMS = (laws, laws_of_units, laws_of_reboots, laws_of_triggers, laws_of_goals)
+LAWS = {law.__name__: law for room in ROOMS for law in room.LAWS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +46,23 @@ MUTANTS = (
     Mutant("another_current_system_is_drift", '[ "$current" = "${O[expect_current]:-}" ] ||', "true ||"),
     Mutant("another_profile_is_drift", '[ "$profile" = "${O[expect_profile]:-}" ] ||', "true ||"),
     Mutant("a_boot_default_that_does_not_run_is_unsettled", "    refuse unsettled ", "    true "),
-    Mutant("a_second_trial_is_refused_while_one_runs", "*) refuse busy ", "*) true "),
+    Mutant("a_second_trial_is_refused_while_one_runs", 'still "$REPLY" || refuse busy ', "true || refuse busy "),
     Mutant("an_id_is_tried_once", '[ ! -e "$S/${O[id]}/state" ] ||', "true ||"),
     Mutant("a_system_that_is_not_in_the_store_is_refused", "2>/dev/null || refuse not-valid", "2>/dev/null || true"),
     Mutant("a_system_of_other_bytes_is_refused", '[ "$hash" = "${O[nar_hash]}" ] ||', "true ||"),
     Mutant("an_order_that_is_too_long_is_refused_whole", "[ ${#ORDER} -le $LIMIT ] ||", "true ||"),
-    Mutant("a_trial_without_its_times_is_refused_before_its_fence", '[ "$1" != trial ] || needed=', "true || needed="),
+    Mutant(
+        "a_trial_without_its_times_is_refused_before_its_fence",
+        "case $1 in trial | stage) needed=",
+        "case - in trial) needed=",
+    ),
     Mutant("only_shared_inhibitors_are_compared", '[ "${before[x$key]+set}" ] || continue', "true"),
     Mutant(
         "a_shared_inhibitor_that_differs_needs_a_reboot",
         '[ -z "$REPLY" ] || found="$found${found:+; }switch',
         "true ||",
     ),
-    Mutant("a_wrapper_in_the_profile_is_the_system_that_it_wraps", "|| REPLY=$running\n}", "|| true\n}"),
+    Mutant("a_wrapper_in_the_profile_is_the_system_that_it_wraps", "|| REPLY=$runs\n}", "|| true\n}"),
     Mutant("another_system_in_the_profile_is_not_taken_for_a_wrapper", "|| echo none)", ")"),
     Mutant("what_only_a_boot_can_change_is_named", '|| reasons="$reasons $part"', "|| true"),
     Mutant("a_boot_partition_without_room_is_refused", '[ "$NEED" -le "$FREE" ] || refuse', "true || refuse"),
@@ -259,10 +264,10 @@ MUTANTS = (
         '[ -z "$unit" ] || nudge restart "$unit"; done',
         '[ -z "$unit" ] || nudge stop "$unit"; done',
     ),
-    Mutant("of_what_runs_already_nothing_is_behind", '[ "${M[runs]:-}" = "${M[new]}" ] || [', "["),
+    Mutant("of_what_runs_already_nothing_is_behind", '[ "${M[runs]:-}" != "${M[new]}" ] || return 0', ":"),
     Mutant(
         "what_ran_before_its_trial_is_not_left_by_the_way_back",
-        'if [ "${M[runs]:-}" != "${M[new]}" ]; then',
+        'if [ "${M[runs]:-}" != "${M[new]}" ] && [ "${M[runs]:-${M[old]}}" = "${M[back]:-${M[old]}}" ]; then',
         "if true; then",
     ),
     Mutant("against_an_empty_baseline_nothing_is_tried", "look_at_units || fail no-guard", "look_at_units || true"),
@@ -285,7 +290,11 @@ MUTANTS = (
         '    if is_changed_socket "$unit" "$1" "$2"; then',
         "    if false; then",
     ),
-    Mutant("no_socket_listens_for_the_new_system", '"${M[old]}" back <<<"$STARTED"', '"${M[old]}" <<<"$STARTED"'),
+    Mutant(
+        "no_socket_listens_for_the_new_system",
+        '"${M[back]:-${M[old]}}" back <<<"$STARTED"',
+        '"${M[back]:-${M[old]}}" <<<"$STARTED"',
+    ),
     Mutant(
         "a_service_does_not_keep_its_socket_from_being_opened_anew",
         '    case $unit in *.socket) nudge stop "${unit%.socket}.service" ;; esac\n',
@@ -428,6 +437,79 @@ MUTANTS = (
         "a_reboot_into_what_runs_chooses_nothing",
         '  [ "$OLD" != "$1" ] || return 0\n  one_shot',
         "  one_shot",
+    ),
+    Mutant("a_dry_activation_changes_nothing", "dry-activate 2>&1 </dev/null)", "test 2>&1 </dev/null)"),
+    Mutant("a_dry_activation_is_refused_while_a_trial_runs", 'still "$REPLY" || refuse busy ', "true || refuse busy "),
+    Mutant("a_switch_by_others_is_no_answer_to_a_dry_activation", "[ $code != 11 ] || refuse", "true || refuse"),
+    Mutant("what_is_staged_boots_next_and_nothing_is_switched", "    if make_default; then", "    if false; then"),
+    Mutant("a_stage_whose_loader_lies_is_put_back", 'boots "${M[new]}" || { WHY', "true || { WHY"),
+    Mutant("a_stage_that_was_killed_is_put_back", "  if [ $attempts = 1 ]; then", "  if true; then"),
+    Mutant(
+        "power_lost_while_staging_ends_whole",
+        'if [ "$2" = "${M[new]}" ] && [ "$BOOT_DEFAULT" = "${M[new]}" ]; then',
+        'if [ "$2" = "${M[new]}" ]; then',
+    ),
+    Mutant(
+        "a_host_that_booted_what_was_being_staged_is_staged",
+        'if [ "$2" = "${M[new]}" ] && [ "$BOOT_DEFAULT" = "${M[new]}" ]; then',
+        "if false; then",
+    ),
+    Mutant(
+        "what_runs_is_not_tried_over_what_is_staged",
+        '"${O[toplevel]}" ] && ! is_staged; then',
+        '"${O[toplevel]}" ]; then',
+    ),
+    Mutant("nothing_is_switched_over_what_is_staged", "    refuse unsettled ", "    true "),
+    Mutant("what_is_staged_ends_the_way_back_from_a_kept_test", '  rm -f "$S/kept"\n', ""),
+    Mutant("for_a_boot_no_live_switch_has_to_be_possible", '[ "${O[verb]}" = stage ] || choose_way', "choose_way"),
+    Mutant(
+        "a_profile_that_does_not_boot_is_not_staged_over",
+        '|| [ "$BOOT_DEFAULT" = "$profile" ] || refuse unsettled "its',
+        '|| true || refuse unsettled "its',
+    ),
+    Mutant(
+        "a_released_trial_goes_on_running_and_would_boot_the_old_system",
+        "  committed | reverted | released | interfered | stranded) exit 0 ;;\n  committing)",
+        "  committed | reverted | interfered | stranded) exit 0 ;;\n  committing)",
+    ),
+    Mutant("a_release_without_a_guard_is_refused", 'guarded_in_time "${O[id]}" || refuse', "true || refuse"),
+    Mutant(
+        "what_does_not_run_is_not_released",
+        '  [ "$REPLY" = "${M[new]}" ] || refuse bad-state',
+        "  true || refuse bad-state",
+    ),
+    Mutant("a_kept_test_gives_way_to_the_next_trial", "elif is_kept && {", "elif false && {"),
+    Mutant(
+        "a_kept_test_that_somebody_replaced_is_unsettled",
+        '[ -n "$runs" ] && [ "$REPLY" = "$runs" ]; }',
+        '[ -n "$REPLY" ]; }',
+    ),
+    Mutant(
+        "a_trial_that_did_not_begin_leaves_a_kept_test_as_it_was",
+        '  { [ "$REPLY" = "${M[old]}" ] || [ "$REPLY" = "${M[runs]:-}" ]; } && where=old',
+        '  [ "$REPLY" = "${M[old]}" ] && where=old',
+    ),
+    Mutant("a_kept_test_is_nobody_else_s_switch", ' && [ "$1" != "${M[runs]:-}" ]; }', "; }"),
+    Mutant(
+        "what_goes_back_past_a_kept_test_is_compared_with_both",
+        '  crossing "$OLD" "$1"',
+        '  crossing "$RUNS" "$1"',
+    ),
+    Mutant(
+        "no_unit_keeps_what_a_kept_test_started",
+        ' && [ "${M[runs]:-${M[old]}}" = "${M[back]:-${M[old]}}" ]; then',
+        "; then",
+    ),
+    Mutant("a_specialisation_is_the_system_that_it_belongs_to", "SPECIALISATION=${special##*/} REPLY=$base;", ":;"),
+    Mutant(
+        "the_way_back_leads_to_the_specialisation_that_ran",
+        '"$R${M[back]:-${M[old]}}/bin/switch-to-configuration" test',
+        '"$R${M[old]}/bin/switch-to-configuration" test',
+    ),
+    Mutant(
+        "a_specialisation_of_another_system_is_another_system",
+        'for special in "$R$base/specialisation"/*; do',
+        'for special in "$R/nix/store"/*/specialisation/*; do',
     ),
 )
 

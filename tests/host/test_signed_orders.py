@@ -17,7 +17,8 @@ from tests.host.laws import NEW, OLD, SYSTEMS, order, said
 from tests.host.rig import HELPER, Rig, Shown
 from tests.host.test_helper_against_the_model import place
 
-VERBS = (Verb.TRIAL, Verb.EXTEND, Verb.COMMIT, Verb.REVERT, Verb.SETTLE)
+BEGINNINGS = (Verb.TRIAL, Verb.STAGE, Verb.DRY_ACTIVATE)
+VERBS = (*BEGINNINGS, Verb.EXTEND, Verb.COMMIT, Verb.RELEASE, Verb.REVERT, Verb.SETTLE)
 
 
 def new_signer() -> OrderSigner:
@@ -79,7 +80,7 @@ def attacks(rig: Rig, verb: Verb) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_without_the_key_no_order_is_obeyed(rig: Rig, verb: Verb) -> None:
-    if verb is not Verb.TRIAL:
+    if verb not in BEGINNINGS:
         live(rig)
     before = seen(rig)
     for name, document in attacks(rig, verb).items():
@@ -90,7 +91,7 @@ def test_without_the_key_no_order_is_obeyed(rig: Rig, verb: Verb) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_captured_order_is_worth_nothing_later_or_elsewhere(rig: Rig, verb: Verb) -> None:
-    if verb is not Verb.TRIAL:
+    if verb not in BEGINNINGS:
         live(rig)
     document = encode_order(order(rig, verb, 10 if verb is Verb.EXTEND else 20))
     captured = document + OURS.sign(document)

@@ -38,6 +38,62 @@ CORE = (
         PROMISES,
     ),
     Mutant(
+        "a test is taken for somebody else's switch",
+        "fleetd/rollout/preflight.py",
+        "facts.current not in (record.left, record.kept, record.staged, to)",
+        "facts.current not in (record.left, record.staged, to)",
+        PROMISES,
+    ),
+    Mutant(
+        "a host that booted what was staged counts as drifted",
+        "fleetd/rollout/preflight.py",
+        "facts.current not in (record.left, record.kept, record.staged, to)",
+        "facts.current not in (record.left, record.kept, to)",
+        PROMISES,
+    ),
+    Mutant(
+        "what was staged may be collected",
+        "fleetd/rollout/roots.py",
+        "            record.staged,\n",
+        "",
+        PROMISES,
+    ),
+    Mutant(
+        "a rollback moves only the boot default of a host that booted the new system since",
+        "fleetd/rollout/preflight.py",
+        "        return facts.current == task.to\n",
+        "        return True\n",
+        PROMISES,
+    ),
+    Mutant(
+        "a dry activation is a trial",
+        "fleetd/rollout/starting.py",
+        "        if rollout.header.spec.goal is Goal.DRY_ACTIVATE:\n",
+        "        if False:\n",
+        PROMISES,
+    ),
+    Mutant(
+        "a test is committed",
+        "fleetd/rollout/live.py",
+        "    if spec.goal is Goal.TEST and",
+        "    if False and",
+        PROMISES,
+    ),
+    Mutant(
+        "a test that failed is not taken back",
+        "fleetd/rollout/states.py",
+        "Placed = Committed | TrialKept | Staged\n",
+        "Placed = Committed | Staged\n",
+        PROMISES,
+    ),
+    Mutant(
+        "what a test left running may be collected",
+        "fleetd/rollout/roots.py",
+        "            record.kept,\n",
+        "",
+        PROMISES,
+    ),
+    Mutant(
         "an unknown outcome counts as a switch that went well",
         "fleetd/rollout/transitions.py",
         "            return replace(state, live=_lost(state.live, event.at))\n"
@@ -120,8 +176,9 @@ CORE = (
     Mutant(
         "a restart believes what it knew before",
         "fleetd/rollout/transitions.py",
+        "        case Reverting() | Lost():\n"
         "            return replace(state, live=_unheard(state.live, at, away_s))\n",
-        "            return state\n",
+        "        case Reverting() | Lost():\n            return state\n",
         TABLE,
     ),
     Mutant(
@@ -157,7 +214,7 @@ CORE = (
     Mutant(
         "a commit is sent over the old connection",
         "fleetd/executor/on_host.py",
-        "            fresh = order.verb is Verb.COMMIT\n",
+        "            fresh = order.verb in (Verb.COMMIT, Verb.RELEASE)\n",
         "            fresh = False\n",
         PROMISES,
     ),
@@ -178,8 +235,10 @@ CORE = (
     Mutant(
         "old facts are believed",
         "fleetd/rollout/starting.py",
-        "since=max(state.at, draft.now - FACTS_FRESH_S)",
-        "since=0.0",
+        "since=max(state.at, draft.now - FACTS_FRESH_S))\n"
+        "    if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):\n        return\n    if not",
+        "since=0.0)\n"
+        "    if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):\n        return\n    if not",
         ("tests/rollout",),
     ),
     Mutant(
@@ -361,8 +420,8 @@ CORE = (
     Mutant(
         "a host that reboots holds no slot",
         "fleetd/rollout/states.py",
-        "LiveState = Switching | Rebooting | Trial |",
-        "LiveState = Switching | Trial |",
+        "LiveState = Switching | Rebooting | Staging |",
+        "LiveState = Switching | Staging |",
         REBOOTS,
     ),
     Mutant(
@@ -375,7 +434,7 @@ CORE = (
     Mutant(
         "hosts are not told whether they may reboot",
         "fleetd/executor/orders.py",
-        "        reboot=spec.policy.reboot.value if starts else ",
+        "        reboot=spec.policy.reboot.value if verb is Verb.TRIAL else ",
         "        reboot=",
         REBOOTS,
     ),

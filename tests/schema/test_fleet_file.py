@@ -92,7 +92,7 @@ def test_defaults_are_filled_in() -> None:
         ("[hosts.a]\n[[hooks]]\n", "hooks: not carried out"),
         ('[hosts.web1]\n[[checks]]\nname = "c"\n', "exactly one kind"),
         ('[hosts.web1]\n[[checks]]\nname = "c"\nhttp = { url = "http://{addres}/" }\n', "unknown {addres}"),
-        ('[hosts.web1]\n[policies.p]\ngoal = "boot"\n', "not carried out by this release"),
+        ('[hosts.web1]\n[policies.p]\ngoal = "build"\n', "policies.p.goal"),
         ('[hosts.web1]\n[policies.p]\nmax_parallel = "some"\n', "is no size"),
         ("[hosts.web1]\n[policies.p]\nwaves = [{percent = 60}, {percent = 60}]\n", "add up to 120%"),
         ('[hosts.web1]\n[policies.p]\nhealthy_deadline = "1m"\n', "= 2m must be at most healthy_deadline = 1m"),
@@ -116,7 +116,7 @@ def test_mistakes_are_told(text: str, told: str) -> None:
 
 def test_every_mistake_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        parse('[hosts.web1]\njump = "gw"\n[policies.p]\ngoal = "test"\non_drift = "restore"\n')
+        parse('[hosts.web1]\njump = "gw"\n[policies.p]\non_drift = "restore"\nbuiltin_off = ["logn"]\n')
     assert len(str(caught.value).splitlines()) == 3
 
 

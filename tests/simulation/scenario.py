@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+from fleetd.controller.resolve import as_goal_asks
 from fleetd.model.check import Check, HttpCheck
 from fleetd.model.facts import Verdict
 from fleetd.model.fleet import Installable, Prebuilt
@@ -68,6 +69,7 @@ class Request:
     kind: str
     hosts: tuple[str, ...] = ()
     for_s: float | None = None
+    goal: Goal = Goal.SWITCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +125,13 @@ def spec_of(scenario: Scenario, request: Request, version: int) -> RolloutSpec:
             waves.append(Wave(f"wave-{len(waves) + 1}", chosen, scenario.soak_s))
     if left:
         waves.append(Wave("rest", left))
-    return RolloutSpec(
+    spec = RolloutSpec(
         id="",
         kind=Kind.DEPLOY,
         revision=f"v{version}",
         flake=None,
         on="*",
-        goal=Goal.SWITCH,
+        goal=request.goal,
         policy=scenario.policy,
         checks=(CHECK,),
         hosts=plans,
@@ -145,6 +147,7 @@ def spec_of(scenario: Scenario, request: Request, version: int) -> RolloutSpec:
             if not set(members).isdisjoint(hosts)
         ),
     )
+    return as_goal_asks(spec)
 
 
 def reboot_of(scenario: Scenario, request: Request) -> RolloutSpec:
@@ -257,7 +260,7 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         weather=weather,
         mishaps=mishaps,
         crashes=crashes,
-        requests=(Request(0.0, "deploy"), *_more_requests(rng, fleet)),
+        requests=_with_goals(rng, (Request(0.0, "deploy"), *_more_requests(rng, fleet))),
         brake=rng.choice((0, 1, 1, 2)),
         groups=_groups(rng, fleet),
         meddled=tuple(dict.fromkeys(mishap.host for mishap in mishaps if mishap.kind in BY_HAND)),
@@ -291,6 +294,13 @@ def _groups(rng: Random, fleet: tuple[str, ...]) -> tuple[tuple[tuple[str, ...],
         if members:
             found.append((members, rng.choice((1, 1, 2))))
     return tuple(found)
+
+
+GOALS = (*(Goal.SWITCH,) * 6, Goal.TEST, Goal.BOOT, Goal.DRY_ACTIVATE)
+
+
+def _with_goals(rng: Random, requests: tuple[Request, ...]) -> tuple[Request, ...]:
+    return tuple(replace(asked, goal=rng.choice(GOALS)) if asked.kind == "deploy" else asked for asked in requests)
 
 
 def _more_requests(rng: Random, fleet: tuple[str, ...]) -> tuple[Request, ...]:

@@ -21,7 +21,7 @@ REVERT_ATTEMPTS = 3
 REVERT_RUNS = 6
 """A revert that fails asks for a person after its third run, one that is killed each time after its sixth."""
 
-STILL = (S.IDLE, S.COMMITTED, S.REVERTED)
+STILL = (S.IDLE, S.COMMITTED, S.REVERTED, S.RELEASED, S.STAGED)
 """The states in which a new trial may be armed."""
 
 ENDED = (*STILL, S.INTERFERED, S.STRANDED)
@@ -44,6 +44,8 @@ class Record:
     verdict: Verdict = Verdict.NONE
     by: str = ""
     attempts: int = 0
+    runs: str = ""
+    """What ran when it was armed: another system than ``old`` where a test had been left running."""
     by_reboot: bool = False
     """Whether the trial is a boot of the new system, and not a switch to it."""
 
@@ -51,6 +53,10 @@ class Record:
     def goes_back_by_reboot(self) -> bool:
         """Whether the way back is a boot as well."""
         return self.by_reboot and self.old != self.new
+
+    def is_known(self, system: str) -> bool:
+        """Whether a system is one of the activation's own, and not somebody else's choice."""
+        return system in (self.old, self.new, self.runs)
 
 
 @dataclass(slots=True)
@@ -61,6 +67,7 @@ class Units:
     switch: bool = False
     commit: bool = False
     revert: bool = False
+    stage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,8 @@ class SimHost:
         """The system that the next boot starts, once."""
         self.going_down = False
         """A reboot was asked for."""
+        self.kept = ""
+        """What the last released trial left running."""
 
     # -- questions ----------------------------------------------------------------------------------------------
 
@@ -120,7 +129,7 @@ class SimHost:
 
     def order(self, order: Order, at: int) -> Answer:
         """Carry out one order, as far as the helper does before it answers."""
-        if order.verb is Verb.TRIAL:
+        if order.verb in (Verb.TRIAL, Verb.STAGE, Verb.DRY_ACTIVATE):
             # A trial looks for what an interruption left before it is admitted, a settle after.
             self._mend(at)
         refused = self._admit(order, at)
@@ -129,10 +138,16 @@ class SimHost:
         match order.verb:
             case Verb.TRIAL:
                 return self._trial(order, at)
+            case Verb.STAGE:
+                return self._stage(order, at)
+            case Verb.DRY_ACTIVATE:
+                return self._dry_activate(order)
             case Verb.EXTEND:
                 return self._extend(order, at)
             case Verb.COMMIT:
                 return self._commit(order, at)
+            case Verb.RELEASE:
+                return self._release(order, at)
             case Verb.REVERT:
                 return self._revert(order)
             case Verb.SETTLE:
@@ -164,9 +179,13 @@ class SimHost:
         if self.current != order.expect_current or self.profile != order.expect_profile:
             return Answer("refused", "drifted")
         old = self.current
-        if self.current == order.toplevel:
+        staged = self.record is not None and self.state is S.STAGED and self.boot_default == self.record.new
+        if self.current == order.toplevel and not (staged and self.boot_default != self.current):
             # It runs already: the boot default is what a reboot would go back to.
             old = self.boot_default
+        elif self.current == self.kept and self.profile == self.boot_default:
+            # A test was left running: a reboot ends it, and so does the way back.
+            old = self.profile
         elif not self.profile == self.boot_default == self.current:
             return Answer("refused", "unsettled")
         if order.toplevel not in self.valid:
@@ -177,10 +196,10 @@ class SimHost:
         times = order.times
         assert times is not None
         deadline = at + times.switch_timeout_s + STOP_SWITCH_S + times.contact_timeout_s
-        record = Record(order.id, old, order.toplevel, self.boot_id, at, times, deadline, by_reboot=by_reboot)
-        # The host keeps the record of the activation before, and forgets older ones.
-        self.records = {id: kept for id, kept in self.records.items() if id == self.active} | {order.id: record}
-        self.active = order.id
+        record = Record(
+            order.id, old, order.toplevel, self.boot_id, at, times, deadline, runs=self.current, by_reboot=by_reboot
+        )
+        self._remember(record)
         if not self.guard_starts:
             record.state, record.by = S.REVERTED, "guard"
             return Answer("error", "no-guard")
@@ -202,6 +221,38 @@ class SimHost:
             return Answer("refused", "needs-boot-guard")
         return True
 
+    def _stage(self, order: Order, at: int) -> Answer:
+        if self.state not in STILL:
+            return Answer("refused", "busy")
+        if order.id in self.records:
+            return Answer("refused", "id-used")
+        if self.current != order.expect_current or self.profile != order.expect_profile:
+            return Answer("refused", "drifted")
+        if self.profile != self.boot_default:
+            return Answer("refused", "unsettled")
+        if order.toplevel not in self.valid:
+            return Answer("refused", "not-valid")
+        times = order.times
+        assert times is not None
+        record = Record(order.id, self.profile, order.toplevel, self.boot_id, at, times, 0, runs=self.current)
+        record.state = S.STAGING
+        self._remember(record)
+        self.kept = ""
+        self.units = Units(stage=True)
+        return Answer("ok", "staging")
+
+    def _dry_activate(self, order: Order) -> Answer:
+        if self.state not in STILL:
+            return Answer("refused", "busy")
+        if self.current != order.expect_current:
+            return Answer("refused", "drifted")
+        return Answer("ok", "shown") if order.toplevel in self.valid else Answer("refused", "not-valid")
+
+    def _remember(self, record: Record) -> None:
+        """Keep the record of the activation before as well, and forget older ones."""
+        self.records = {id: kept for id, kept in self.records.items() if id == self.active} | {record.id: record}
+        self.active = record.id
+
     def _extend(self, order: Order, at: int) -> Answer:
         record = self._require(order, S.TRIAL)
         if isinstance(record, Answer):
@@ -222,6 +273,16 @@ class SimHost:
         record.state = S.COMMITTING
         self.units.commit = True
         return Answer("ok", "committing")
+
+    def _release(self, order: Order, at: int) -> Answer:
+        record = self._require(order, S.TRIAL)
+        if isinstance(record, Answer):
+            return record
+        if not self.units.guard or at >= record.deadline or self.current != record.new:
+            return Answer("refused", "bad-state")
+        self.kept = record.new
+        record.by, record.state = "order", S.RELEASED
+        return Answer("ok", "released")
 
     def _revert(self, order: Order) -> Answer:
         record = self._require(order, S.SWITCHING, S.TRIAL)
@@ -250,7 +311,7 @@ class SimHost:
         if record.state in (S.SWITCHING, S.TRIAL, S.REBOOTING):
             if at <= record.deadline:
                 return
-            if record.state is S.TRIAL and self.current not in (record.old, record.new):
+            if record.state is S.TRIAL and not record.is_known(self.current):
                 record.state = S.INTERFERED
                 return
             record.by, record.state = "guard", S.REVERTING
@@ -335,6 +396,46 @@ class SimHost:
             record.by, record.state = "commit", S.UNDOING
             self.units.revert = True
 
+    def stage_begins(self) -> bool:
+        """The stage unit runs; only its first run moves anything forward. Returns whether this is that."""
+        record = self.record
+        if record is None or not self.units.stage or record.state is not S.STAGING:
+            return False
+        record.attempts += 1
+        return record.attempts == 1
+
+    def stage_sets_profile(self) -> None:
+        """First step."""
+        if self.units.stage and self.record is not None and self.state is S.STAGING:
+            self.profile = self.record.new
+
+    def stage_sets_boot_default(self) -> None:
+        """Second step."""
+        if self.units.stage and self.record is not None and self.state is S.STAGING:
+            self.boot_default = self.record.new
+
+    def stage_ends(self) -> None:
+        """Read back: staged, or still to be put back by the same run."""
+        record = self.record
+        if record is None or not self.units.stage or record.state is not S.STAGING:
+            return
+        if self.profile == self.boot_default == record.new:
+            record.by, record.state = "order", S.STAGED
+            self.units = Units()
+
+    def stage_undoes(self, *, well: bool) -> None:
+        """Profile and boot default were put back, or could not be; the third run that fails strands the host."""
+        record = self.record
+        if record is None or not self.units.stage or record.state is not S.STAGING:
+            return
+        if well:
+            self.profile = self.boot_default = record.old
+            record.by, record.state = "stage", S.REVERTED
+            self.units = Units()
+        elif record.attempts >= REVERT_ATTEMPTS:
+            record.state = S.STRANDED
+            self.units = Units()
+
     def commit_dies(self) -> None:
         """The commit unit was killed: its guard undoes it at the commit deadline."""
         self.units.commit = False
@@ -351,7 +452,7 @@ class SimHost:
             self.units.commit = False
             record.state = S.UNDOING
         self.units.switch = False
-        if self.current not in (record.old, record.new):
+        if not record.is_known(self.current):
             record.state = S.INTERFERED
             self.units.revert = False
             return
@@ -417,7 +518,7 @@ class SimHost:
 
     def loses_state(self) -> None:
         """The helper's directory is gone, and with it the fence."""
-        self.fence, self.fence_order, self.active = NO_FENCE, None, ""
+        self.fence, self.fence_order, self.active, self.kept = NO_FENCE, None, "", ""
         self.records.clear()
         self.units = Units()
 
@@ -429,6 +530,8 @@ class SimHost:
             if not self.units.revert:  # else it says itself how it ends
                 self._mend_after_boot(record, at)
             return
+        if record.state is S.STAGING:
+            self.units.stage = True
         if record.state in (S.SWITCHING, S.TRIAL, S.REBOOTING) and not self.units.guard:
             record.by, record.state = "guard", S.REVERTING
         if record.state is S.COMMITTING and not self.units.commit and not self.units.guard:
@@ -453,14 +556,25 @@ class SimHost:
             record.by, record.state = "reboot", S.UNDOING
             self.units.revert = True
 
+    def _mend_stage_after_boot(self, record: Record) -> None:
+        if self.profile == self.boot_default == record.new:
+            record.by, record.state = "order", S.STAGED
+        elif self.profile == self.boot_default == record.old:
+            record.by, record.state = "reboot", S.REVERTED
+        else:
+            record.attempts = record.attempts or 1
+            self.units.stage = True
+
     def _mend_after_boot(self, record: Record, at: int) -> None:
         if record.state is S.REBOOTING:
             self._came_back(record, at)
+        elif record.state is S.STAGING:
+            self._mend_stage_after_boot(record)
         elif self.current == self.profile == self.boot_default == record.old:
             if not record.by_reboot or record.state not in (S.REVERTING, S.UNDOING):
                 record.by = "reboot"
             record.state = S.REVERTED
-        elif self.current not in (record.old, record.new):
+        elif not record.is_known(self.current):
             record.state = S.INTERFERED
         elif record.state is S.COMMITTING and self.current == self.profile == self.boot_default == record.new:
             record.by, record.state = "order", S.COMMITTED

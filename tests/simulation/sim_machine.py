@@ -142,6 +142,7 @@ class SimMachine:
             nix_free_inodes=1 << 20,
             boot_free_bytes=1 << 28,
             clock=self.loop.time(),
+            kept=host.kept if host.kept == host.current else "",
         )
 
     def status(self) -> HostStatus:
@@ -170,7 +171,7 @@ class SimMachine:
         """Take an order."""
         before = self.host.state
         answer = self.host.order(order, self.uptime_s())
-        started = order.verb is Verb.TRIAL and answer == Answer("ok", "started")
+        started = answer in (Answer("ok", "started"), Answer("ok", "staging"))
         if started:
             self.armed[order.id] = self.armed.get(order.id, 0) + 1
             self._reverts_failed = 0
@@ -256,7 +257,13 @@ class SimMachine:
     def _after(self) -> None:
         """Start and forget processes so that they are those that the host says run."""
         units = self.host.units
-        begin = {"guard": self._guard, "switch": self._switch, "commit": self._commit, "revert": self._revert}
+        begin = {
+            "guard": self._guard,
+            "switch": self._switch,
+            "commit": self._commit,
+            "revert": self._revert,
+            "stage": self._stage,
+        }
         for name, start in begin.items():
             runs = bool(getattr(units, name))
             if runs and name not in self._running:
@@ -326,7 +333,7 @@ class SimMachine:
 
     def _switch_ends(self, verdict: Verdict) -> None:
         record = self.host.record
-        if record is not None and self.host.current not in (record.old, record.new):
+        if record is not None and not record.is_known(self.host.current):
             verdict = Verdict.INTERFERED
         self.host.switch_ends(verdict, self.uptime_s())
 
@@ -340,6 +347,31 @@ class SimMachine:
         if new.commit_skips != "boot":
             self._later("commit", token, 2 * third, lambda: self._step(self.host.commit_sets_boot_default))
         self._later("commit", token, new.commit_s, lambda: self._step(self.host.commit_ends))
+
+    def _stage(self, token: object) -> None:
+        self._later("stage", token, 0.1, lambda: self._stage_runs(token))
+
+    def _stage_runs(self, token: object) -> None:
+        new, host, record = self._new(), self.host, self.host.record
+        if record is None:
+            return
+        if not host.stage_begins():
+            self._later("stage", token, 1.0, lambda: self._step(lambda: host.stage_undoes(well=True)))
+            return
+        if new.commit_hangs:
+            # Its unit is killed, and run again.
+            self._later("stage", token, float(record.times.commit_timeout_s), lambda: self._stage(token))
+            return
+        third = new.commit_s / 3
+        if new.commit_skips != "profile":
+            self._later("stage", token, third, lambda: self._step(host.stage_sets_profile))
+        if new.commit_skips != "boot":
+            self._later("stage", token, 2 * third, lambda: self._step(host.stage_sets_boot_default))
+        self._later("stage", token, new.commit_s, lambda: self._stage_ends(token))
+
+    def _stage_ends(self, token: object) -> None:
+        self._step(self.host.stage_ends)
+        self._later("stage", token, 1.0, lambda: self._step(lambda: self.host.stage_undoes(well=True)))
 
     def _revert(self, token: object) -> None:
         self._later("revert", token, 0.1, lambda: self._step(self.host.revert_begins))

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleetd.model.goal import Goal
 from fleetd.model.policy import FailureBudget, RollbackScope, Size
-from tests.simulation.scenario import POLICY, Crash, Request, Scenario, draw, names, system
+from tests.simulation.scenario import POLICY, Crash, Mishap, Request, Scenario, draw, names, system
 from tests.simulation.sim_machine import GOOD
 from tests.simulation.simulation import simulate
 from tests.simulation.virtual_time import StandstillError, VirtualLoop
@@ -50,6 +51,41 @@ def test_a_good_revision_reaches_every_host() -> None:
     assert set(report.states["r-1"].values()) == {"committed"}
 
 
+def test_a_test_goes_on_running_and_gives_way_to_what_comes_after_it() -> None:
+    tested = Scenario(seed=1, hosts=names(4), requests=(Request(0.0, "deploy", goal=Goal.TEST),))
+    report = simulate(tested)
+    assert report.phases == {"r-1": "succeeded"}
+    assert set(report.states["r-1"].values()) == {"trial-kept"}
+    assert report.runs == {name: system(name, 2) for name in names(4)}
+    again = simulate(replace(tested, requests=(*tested.requests, Request(60.0, "deploy"))))
+    assert again.phases == {"r-1": "succeeded", "r-2": "succeeded"}
+    assert set(again.states["r-2"].values()) == {"committed"}
+    assert again.runs == {name: system(name, 3) for name in names(4)}
+
+
+def test_what_is_staged_waits_for_a_boot_and_no_switch_goes_over_it() -> None:
+    staged = Scenario(seed=1, hosts=names(4), requests=(Request(0.0, "deploy", goal=Goal.BOOT),))
+    report = simulate(staged)
+    assert report.phases == {"r-1": "succeeded"}
+    assert set(report.states["r-1"].values()) == {"staged"}
+    assert report.runs == {name: system(name, 1) for name in names(4)}
+    # One has booted it since, and is taken; the others would boot what nobody has tried.
+    power = (Mishap(60.0, "power", "h2", 2.0),)
+    again = simulate(replace(staged, mishaps=power, requests=(*staged.requests, Request(120.0, "deploy"))))
+    assert again.states["r-2"] == {"h1": "deferred", "h2": "committed", "h3": "deferred", "h4": "deferred"}
+    assert again.runs == {name: system(name, 3 if name == "h2" else 1) for name in names(4)}
+    later = simulate(replace(staged, requests=(*staged.requests, Request(120.0, "deploy", goal=Goal.BOOT))))
+    assert set(later.states["r-2"].values()) == {"staged"}
+
+
+def test_a_dry_activation_changes_nothing() -> None:
+    asked = Request(0.0, "deploy", goal=Goal.DRY_ACTIVATE)
+    report = simulate(Scenario(seed=1, hosts=names(4), requests=(asked,)))
+    assert report.phases == {"r-1": "succeeded"}
+    assert set(report.states["r-1"].values()) == {"dry-activated"}
+    assert report.runs == {name: system(name, 1) for name in names(4)}
+
+
 BAD_AT_THE_END = Scenario(
     seed=3,
     hosts=names(5),
@@ -70,10 +106,46 @@ SICK_IN_SOAK = replace(
 TAKEN_BACK = replace(BAD_AT_THE_END, behaviours={}, requests=(Request(0.0, "deploy"), Request(40.0, "rollback")))
 
 
+TEST = Request(0.0, "deploy", goal=Goal.TEST)
+TESTED_AND_TAKEN_BACK = replace(BAD_AT_THE_END, requests=(TEST,))
+STAGED_AND_TAKEN_BACK = replace(
+    BAD_AT_THE_END,
+    behaviours={system("h5", 2): replace(GOOD, commit_skips="boot")},
+    requests=(Request(0.0, "deploy", goal=Goal.BOOT),),
+)
+TESTED = replace(BAD_AT_THE_END, behaviours={}, requests=(TEST,))
+
+
+def test_a_host_that_booted_what_was_staged_is_switched_back_with_the_others() -> None:
+    slow = {str(system("h5", 2)): replace(GOOD, commit_hangs=True)}
+    report = simulate(replace(STAGED_AND_TAKEN_BACK, behaviours=slow, mishaps=(Mishap(35.0, "power", "h1", 2.0),)))
+    assert report.phases == {"r-1": "rolled-back"}
+    assert report.states["r-1"]["h1"] == "rolled-back"
+    assert report.runs == {name: system(name, 1) for name in names(5)}
+    assert sum("h1 TrialIntended" in line for line in report.trace) == 1
+    assert not any("h2 TrialIntended" in line for line in report.trace)
+
+
 @pytest.mark.parametrize(
     ("scenario", "phase"),
-    [(BAD_AT_THE_END, "rolled-back"), (TOLERATED, "incomplete"), (SICK_IN_SOAK, "failed"), (TAKEN_BACK, "rolled-back")],
-    ids=["a bad host in the last wave", "a failure within the budget", "sick in the soak", "rolled back by a person"],
+    [
+        (BAD_AT_THE_END, "rolled-back"),
+        (TOLERATED, "incomplete"),
+        (SICK_IN_SOAK, "failed"),
+        (TAKEN_BACK, "rolled-back"),
+        (TESTED, "succeeded"),
+        (TESTED_AND_TAKEN_BACK, "rolled-back"),
+        (STAGED_AND_TAKEN_BACK, "rolled-back"),
+    ],
+    ids=[
+        "a bad host in the last wave",
+        "a failure within the budget",
+        "sick in the soak",
+        "rolled back by a person",
+        "a test that is kept",
+        "a test that is taken back",
+        "a boot loader that fails, and the others are taken back",
+    ],
 )
 def test_a_crash_at_any_append_changes_nothing_of_the_end(scenario: Scenario, phase: str) -> None:
     whole = simulate(scenario)
@@ -84,7 +156,7 @@ def test_a_crash_at_any_append_changes_nothing_of_the_end(scenario: Scenario, ph
             at = f"killed {'after' if durable else 'before'} append {append} was durable"
             assert report.phases == whole.phases, at
             assert report.runs == whole.runs, at
-            if scenario in (BAD_AT_THE_END, TOLERATED):
+            if scenario in (BAD_AT_THE_END, TOLERATED, TESTED, TESTED_AND_TAKEN_BACK):
                 # In the others, when something happens decides whether a host goes back from a trial or a commit.
                 assert report.states == whole.states, at
 

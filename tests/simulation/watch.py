@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from fleetd.model.facts import HelperState
 from fleetd.model.fence import NO_FENCE, Fence
+from fleetd.model.goal import Goal
 from fleetd.model.policy import Reboot, Size
 from fleetd.ports import Record
 from fleetd.rollout import events as e
@@ -23,6 +24,8 @@ from fleetd.rollout.states import (
     Copying,
     Current,
     Direction,
+    DryRun,
+    DryRunning,
     Failed,
     HostState,
     Lost,
@@ -30,16 +33,19 @@ from fleetd.rollout.states import (
     Reverted,
     Reverting,
     RolledBack,
+    Staged,
+    Staging,
     Stranded,
     Switching,
     Trial,
+    TrialKept,
 )
 from fleetd.rollout.world import Rollout, World
 from tests.simulation.scenario import Mishap, Scenario
 from tests.simulation.sim_machine import GOOD, SimMachine
 
-_UNPROVEN = (Switching, Rebooting, Trial, Committing, Reverting, Lost)
-_BEGUN = (Copying, Copied, Switching, Rebooting, Trial, Committing, Reverting)
+_UNPROVEN = (Switching, Rebooting, Staging, Trial, Committing, Reverting, Lost)
+_BEGUN = (Copying, Copied, DryRunning, Switching, Rebooting, Staging, Trial, Committing, Reverting)
 
 
 TROUBLE_FORGOTTEN_S = 300.0
@@ -48,6 +54,13 @@ TROUBLE_FORGOTTEN_S = 300.0
 
 OFF_IS_KNOWN_S = 90.0
 """By then a look at a machine that is off has ended, and every earlier one is too old."""
+
+
+_ON_DISK: dict[type, HelperState] = {
+    Committed: HelperState.COMMITTED,
+    TrialKept: HelperState.RELEASED,
+    Staged: HelperState.STAGED,
+}
 
 
 class ViolationError(AssertionError):
@@ -91,7 +104,14 @@ class Watch:
 
     def _before(self, event: e.Event) -> None:
         match event:
-            case e.TrialIntended() | e.CommitIntended() | e.RevertIntended() | e.SettleIntended():
+            case (
+                e.TrialIntended()
+                | e.StageIntended()
+                | e.CommitIntended()
+                | e.ReleaseIntended()
+                | e.RevertIntended()
+                | e.SettleIntended()
+            ):
                 self._one_flight(event)
             case e.WavePassed():
                 self._wave_has_evidence(event)
@@ -99,11 +119,11 @@ class Watch:
                 pass
         if isinstance(event, e.HostUnhealthy | e.HostGivenUp):
             self._not_blamed_for_the_uplink(event)
-        if isinstance(event, e.TrialIntended | e.CopyIntended | e.WavePassed | e.RolloutStarted):
+        if isinstance(event, e.TrialIntended | e.StageIntended | e.CopyIntended | e.WavePassed | e.RolloutStarted):
             require(self.world.fleetwide.isolated is None, f"{event}: it starts while the controller hears nobody")
-        if isinstance(event, e.TrialIntended | e.CopyIntended):
+        if isinstance(event, e.TrialIntended | e.StageIntended | e.CopyIntended):
             self._not_held(event)
-        if isinstance(event, e.TrialIntended):
+        if isinstance(event, e.TrialIntended | e.StageIntended):
             rollout = self.world.rollouts[event.rollout]
             if rollout.hosts[event.host].task.direction is Direction.DEPLOY:
                 require(rollout.header.paused is None, f"{event.host}: a trial starts in a paused rollout")
@@ -114,12 +134,14 @@ class Watch:
         if isinstance(event, e.HostGivenUp | e.HostReported | e.OrderNotSent | e.OrderRejected):
             self._counted(self.machines[event.host])
         match event:
-            case e.TrialIntended():
+            case e.TrialIntended() | e.StageIntended():
+                dry = self.world.rollouts[event.rollout].header.spec.goal is Goal.DRY_ACTIVATE
+                require(not dry, f"{event.host}: a dry activation changes something")
                 self._radius(event)
                 self._quorum(event)
-            case e.CommitIntended():
+            case e.CommitIntended() | e.ReleaseIntended():
                 self._proven(event)
-            case e.HostReported(state=HelperState.COMMITTED):
+            case e.HostReported(state=HelperState.COMMITTED | HelperState.RELEASED | HelperState.STAGED):
                 self._committed(event)
             case e.RolloutFinished():
                 self._finished(event)
@@ -132,7 +154,7 @@ class Watch:
             case _:
                 pass
 
-    def _not_held(self, event: e.TrialIntended | e.CopyIntended) -> None:
+    def _not_held(self, event: e.TrialIntended | e.StageIntended | e.CopyIntended) -> None:
         if self.world.rollouts[event.rollout].hosts[event.host].task.direction is Direction.DEPLOY:
             for name, word in (("", "frozen"), (event.host, "locked")):
                 until = self._held_until.get(name, -math.inf)
@@ -165,7 +187,7 @@ class Watch:
         blamed = isinstance(event, e.HostUnhealthy) and untroubled and well
         require(not blamed, f"{event.host} is well, and is blamed for the control node's own network")
 
-    def _one_flight(self, event: e.TrialIntended | e.CommitIntended | e.RevertIntended | e.SettleIntended) -> None:
+    def _one_flight(self, event: e.OrderIntent) -> None:
         state = self.world.rollouts[event.rollout].hosts[event.host]
         flight = state.live.flight if isinstance(state, _UNPROVEN) else None
         over = flight is None or flight.fence.term < self.world.term or event.at >= flight.deadline
@@ -180,7 +202,7 @@ class Watch:
         require(not any(isinstance(s, _UNPROVEN) for s in states), f"wave {event.wave} passed with a host unproven")
 
     def _budget_allows(self, rollout: Rollout) -> None:
-        budget, forgiven = self.scenario.policy.failure_budget, rollout.header.forgiven
+        budget, forgiven = rollout.header.spec.policy.failure_budget, rollout.header.forgiven
         waves = rollout.header.waves
         for index, wave in enumerate(waves):
             size = budget.canary if index == 0 and len(waves) > 1 else budget.wave
@@ -193,15 +215,16 @@ class Watch:
         unwell: dict[str, None] = {}
         for rollout in self.world.rollouts.values():
             for name, state in rollout.hosts.items():
-                if isinstance(state, Lost | Stranded) or (isinstance(state, Committed | Current) and state.unhealthy):
+                unhealthy = isinstance(state, Committed | TrialKept | Current) and state.unhealthy
+                if isinstance(state, Lost | Stranded) or unhealthy:
                     if name not in self._cleared:
                         unwell[name] = None
-                elif isinstance(state, Committed | Current | RolledBack):
+                elif isinstance(state, Committed | TrialKept | Current | RolledBack):
                     unwell.pop(name, None)
         allowed = not self.scenario.brake or len(unwell) <= self.scenario.brake or host in unwell
         require(allowed, f"{host}: a trial starts though {list(unwell)} are unwell (the brake)")
 
-    def _radius(self, event: e.TrialIntended) -> None:
+    def _radius(self, event: e.TrialIntended | e.StageIntended) -> None:
         policy, rollout = self.scenario.policy, self.world.rollouts[event.rollout]
         going_back = rollout.hosts[event.host].task.direction is Direction.ROLLBACK
         unproven = self._unproven()
@@ -216,7 +239,7 @@ class Watch:
             mine = [host for name, host in unproven if name == event.rollout]
             require(len(mine) == 1, f"the first host is not alone: {mine}")
 
-    def _quorum(self, event: e.TrialIntended) -> None:
+    def _quorum(self, event: e.TrialIntended | e.StageIntended) -> None:
         """What the journal knows of a group's members, and what has been so on the machines for a while."""
         gone = {name for name, machine in self.machines.items() if not machine.powered and self._is_off(name, event.at)}
         gone |= {host for _rollout, host in self._unproven()} | set(self.world.fleetwide.unwell)
@@ -245,7 +268,7 @@ class Watch:
             if isinstance(state, _UNPROVEN)
         ]
 
-    def _proven(self, event: e.CommitIntended) -> None:
+    def _proven(self, event: e.CommitIntended | e.ReleaseIntended) -> None:
         task = self.world.rollouts[event.rollout].hosts[event.host].task
         if task.direction is Direction.DEPLOY:
             behaviour = self.scenario.behaviours.get(str(task.to), GOOD)
@@ -254,14 +277,15 @@ class Watch:
 
     def _committed(self, event: e.HostReported) -> None:
         state = self.world.rollouts[event.rollout].hosts[event.host]
-        if isinstance(state, Committed):
+        if isinstance(state, Committed | TrialKept | Staged):
             host = self.machines[event.host].host
             on_disk = [record for record in host.records.values() if record.new == state.task.to]
-            true = any(record.state is HelperState.COMMITTED for record in on_disk)
+            word = _ON_DISK[type(state)]
+            true = any(record.state is word for record in on_disk)
             boot = host.kernels.get(host.booted, "") == host.kernels.get(str(state.task.to), "")
             live = self.scenario.policy.reboot is Reboot.NEVER or event.host in self.scenario.meddled
-            require(live or boot, f"{event.host}: a kernel is committed that was never booted")
-            require(true or event.host in self.scenario.meddled, f"{event.host}: said to be committed, and is not")
+            require(live or boot or not isinstance(state, Committed), f"{event.host}: a new kernel is committed")
+            require(true or event.host in self.scenario.meddled, f"{event.host}: said to be {word}, and is not")
 
     def _finished(self, event: e.RolloutFinished) -> None:
         rollout = self.world.rollouts[event.rollout]
@@ -269,10 +293,15 @@ class Watch:
         require(not begun, f"{event.rollout} ends, and {begun} have begun and not ended")
         if event.phase is e.Phase.SUCCEEDED:
             for name, state in rollout.hosts.items():
-                if name in self.scenario.meddled:
+                if name in self.scenario.meddled or isinstance(state, DryRun):
                     continue
                 host, to = self.machines[name].host, state.task.to
-                require(host.current == host.profile == host.boot_default == to, f"{name}: success claimed, not true")
+                boots = state.old if isinstance(state, TrialKept) else to
+                true = host.current == to and host.profile == host.boot_default == boots
+                # A power cut ends a test, whatever was claimed before.
+                ended = isinstance(state, TrialKept) and host.current == boots
+                staged = isinstance(state, Staged) and host.profile == host.boot_default == to
+                require(true or ended or staged, f"{name}: success claimed, not true")
         if event.phase is e.Phase.ROLLED_BACK:
             for name in rollout.hosts:
                 runs, revision = self.machines[name].host.current, rollout.header.spec.revision
@@ -330,11 +359,13 @@ def _held_until(event: e.HostLocked | e.HostUnlocked | e.FreezeSet | e.FreezeLif
 
 
 def _well(state: HostState) -> bool:
-    return isinstance(state, Committed | Current) and state.unhealthy == ""
+    if isinstance(state, Staged | DryRun):
+        return True
+    return isinstance(state, Committed | TrialKept | Current) and state.unhealthy == ""
 
 
 def _failed(state: HostState) -> bool:
-    if isinstance(state, Committed | Current):
+    if isinstance(state, Committed | TrialKept | Current):
         return state.unhealthy != ""
     return isinstance(state, Reverted | Stranded | Lost) or (isinstance(state, Failed) and state.kind != "source")
 

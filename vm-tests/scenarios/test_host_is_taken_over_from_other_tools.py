@@ -106,6 +106,6 @@ def test_after_comin_what_runs_is_adopted_first(rig: Rig, deputy: Deputy) -> Non
 def test_without_looking_into_the_wrapper_deploy_rs_hosts_would_be_refused(rig: Rig) -> None:
     """The protection taken out."""
     like_deploy_rs(rig)
-    new, blind = rig.install(rig.good("v2")), planted("|| REPLY=$running\n}", "|| true\n}")
+    new, blind = rig.install(rig.good("v2")), planted("|| REPLY=$runs\n}", "|| true\n}")
     with Deputy(rig.host, helper=blind) as deputy, pytest.raises(OrderRefused, match="profile"):
         deputy.trial(new)
