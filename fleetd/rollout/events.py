@@ -62,6 +62,7 @@ from fleetd.rollout.rollout_events import (
     RolloutFinished,
     RolloutRequested,
     RolloutStarted,
+    RolloutSuperseded,
     SoakStarted,
     WavePassed,
     WaveRefilled,
@@ -121,6 +122,7 @@ __all__ = [
     "RolloutFinished",
     "RolloutRequested",
     "RolloutStarted",
+    "RolloutSuperseded",
     "SettleIntended",
     "SoakStarted",
     "SourceRefused",
@@ -177,6 +179,7 @@ RolloutEvent = (
     | ApprovalDenied
     | AbortRequested
     | RollbackRequested
+    | RolloutSuperseded
     | RolloutFinished
 )
 

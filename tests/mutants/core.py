@@ -289,6 +289,20 @@ CORE = (
         ("tests/controller/test_calendar.py",),
     ),
     Mutant(
+        "a rollback in progress is superseded",
+        "fleetd/rollout/gates.py",
+        "    if rollout.header.starts_nothing or rollout.header.spec.kind is not Kind.DEPLOY:\n",
+        "    if False:\n",
+        ("tests/rollout/test_superseding.py",),
+    ),
+    Mutant(
+        "a superseded rollout leaves hosts that nobody else has",
+        "fleetd/rollout/gates.py",
+        "        if is_supersedable(earlier) and all(host in rollout.hosts for host in earlier.hosts):\n",
+        "        if is_supersedable(earlier):\n",
+        ("tests/rollout/test_superseding.py",),
+    ),
+    Mutant(
         "groups are not looked at",
         "fleetd/rollout/starting.py",
         "    if not keeps_quorum(draft, name, rollout, plan.name):\n",
