@@ -263,7 +263,7 @@ CORE = (
     Mutant(
         "hosts that are unwell brake nothing",
         "fleetd/rollout/brakes.py",
-        "    return spec.kind is Kind.DEPLOY and 0 < spec.brake < len(world.fleetwide.unwell)\n",
+        "    return spec.kind is not Kind.ROLLBACK and 0 < spec.brake < len(world.fleetwide.unwell)\n",
         "    return False\n",
         PROMISES,
     ),
