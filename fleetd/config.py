@@ -101,6 +101,7 @@ class _Webhook(Strict):
     refs: list[str] = Field(default_factory=list)
     policy: str = "default"
     on: str = ""
+    supersede: bool = False
 
 
 class _Log(Strict):
@@ -132,6 +133,7 @@ class HookSettings:
     refs: tuple[str, ...]
     policy: str
     on: str
+    supersede: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +278,7 @@ def _hook(name: str, raw: _Webhook, base: Path, place: str) -> HookSettings:
         _secret(raw.provider, auth, _content(base, secret, f"{place}.secrets.{index}"), f"{place}.secrets.{index}")
         for index, secret in enumerate(raw.secrets)
     )
-    return HookSettings(name, raw.provider, auth, secrets, tuple(raw.refs), raw.policy, raw.on)
+    return HookSettings(name, raw.provider, auth, secrets, tuple(raw.refs), raw.policy, raw.on, raw.supersede)
 
 
 def _secret(provider: str, auth: str, content: bytes, place: str) -> bytes:

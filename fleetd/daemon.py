@@ -211,7 +211,7 @@ class Daemon:
 
     async def _listen(self) -> Listener:
         hooks = {
-            hook.name: HookSpec(hook.provider, hook.auth, hook.secrets, hook.refs, hook.policy, hook.on)
+            hook.name: HookSpec(hook.provider, hook.auth, hook.secrets, hook.refs, hook.policy, hook.on, hook.supersede)
             for hook in self.settings.hooks
         }
         api = Api(self.intake, self.journal, Tokens(self.settings.state), hooks, self.blobs)

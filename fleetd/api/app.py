@@ -295,9 +295,8 @@ def _accepted(accepted: Accepted) -> web.Response:
 
 def _submit_of(body: RolloutBody, request: web.Request) -> SubmitRollout:
     caller, key, goal = request[CALLER], _key(request, body), Goal(body.goal) if body.goal else None
-    return SubmitRollout(
-        caller, key, body.revision, body.toplevels, body.on, body.policy, goal, body.reason, body.force
-    )
+    asked = (body.revision, body.toplevels, body.on, body.policy, goal, body.reason, body.force, body.supersede)
+    return SubmitRollout(caller, key, *asked)
 
 
 def _key(request: web.Request, body: BaseModel) -> RequestKey | None:

@@ -27,6 +27,7 @@ class HookSpec:
     refs: Sequence[str]
     policy: str
     on: str
+    supersede: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Delivery:
             on=within(asked, self.hook.on),
             policy=self.hook.policy,
             reason=self.asked.reason,
+            supersede=self.hook.supersede,
         )
 
 

@@ -258,7 +258,7 @@ def audit_line(event: Document) -> str:
     what = AUDITED.get(event["kind"]) or spec.get("kind", "")
     if _is_skipped_by_hand(event):
         what, (who, _, why) = "skip", why.removeprefix(SKIPPED_BY).partition(": ")
-    what += " --force" if spec.get("force") else ""
+    what += "".join(f" --{word}" for word in ("force", "supersede") if spec.get(word))
     what += f" {event['host']}" if event["host"] else ""
     what += (" in" if event["host"] else "") + f" {event['rollout']}" if event["rollout"] else ""
     owner = data.get("owner") or who

@@ -59,12 +59,14 @@ def deploy(
     goal: Goal = None,
     reason: Reason = "",
     force: Annotated[bool, typer.Option("--force", help="Also what does not contain the last commit.")] = False,
+    supersede: Annotated[bool, typer.Option("--supersede", help="End earlier rollouts of these hosts.")] = False,
     wait: Wait = True,
     timeout: Timeout = DAY_S,
     yes: Yes = False,
 ) -> None:
     """Bring hosts to a revision, wave by wave."""
-    body = {**body_of(revision, toplevel, on, policy, reason), "goal": goal, **({"force": True} if force else {})}
+    body = {**body_of(revision, toplevel, on, policy, reason), "goal": goal}
+    body |= {name: True for name, said in (("force", force), ("supersede", supersede)) if said}
     if not yes and sys.stdin.isatty() and sys.stdout.isatty() and not Options.as_json:
         _confirm(body)
     _start("/v1/rollouts", body, wait, timeout)

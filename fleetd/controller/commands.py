@@ -41,7 +41,8 @@ class SubmitRollout:
 
     ``key`` makes a repeat harmless. ``revision`` is a flake reference (None: the configured flake as it is now);
     ``toplevels`` are prebuilt, by host. ``on`` is a selector (empty: every host, or with ``toplevels`` just those named
-    there). With ``force`` a branch need not contain the commit that was deployed last.
+    there). With ``force`` a branch need not contain the commit that was deployed last; with ``supersede`` earlier
+    rollouts all of whose hosts are among these end in favour of this one.
     """
 
     requested_by: str
@@ -53,6 +54,7 @@ class SubmitRollout:
     goal: Goal | None = None
     reason: str = ""
     force: bool = False
+    supersede: bool = False
 
 
 @dataclass(frozen=True, slots=True)

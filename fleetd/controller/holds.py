@@ -73,8 +73,8 @@ def refuse_held(world: World, spec: RolloutSpec) -> None:
     One of which some hosts are locked is taken: those wait, and say so.
     """
     freeze, locks = world.fleetwide.freeze, world.fleetwide.locks
-    if freeze is not None and spec.kind is Kind.DEPLOY:
-        raise FrozenError(f"the fleet is frozen, and no deploy is taken: {_until(freeze)}; fleetctl unfreeze")
+    if freeze is not None and spec.kind is not Kind.ROLLBACK:
+        raise FrozenError(f"the fleet is frozen, and no deploy or reboot is taken: {_until(freeze)}; fleetctl unfreeze")
     if spec.hosts and all(plan.name in locks for plan in spec.hosts):
         first = spec.hosts[0].name
         which = first if len(spec.hosts) == 1 else f"each of the {len(spec.hosts)} hosts"

@@ -32,6 +32,7 @@ class Asked:
     reason: str
     key: RequestKey | None
     force: bool = False
+    supersede: bool = False
 
 
 def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float) -> RolloutSpec:
@@ -54,6 +55,7 @@ def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float) -> Rollout
         reason=request.reason,
         key=request.key,
         force=request.force,
+        supersede=request.supersede,
     )
     return as_goal_asks(specify(fleet, policy, sources, asked, contact_s))
 
@@ -211,6 +213,7 @@ def specify(
         key=asked.key.name if asked.key else None,
         request=asked.key.digest if asked.key else "",
         force=asked.force,
+        supersede=asked.supersede,
         groups=groups,
         brake=fleet.brake.rounded_down(len(fleet.hosts)),
     )

@@ -54,7 +54,10 @@ def rollout_waits(world: World, rollout: Rollout, now: float) -> list[Blocked]:
     if header.paused is not None:
         text = f"paused by {header.paused.by}: {header.paused.reason}".rstrip(": ")
         found.append(Blocked(Reason.PAUSED, text, todo=f"fleetctl resume {header.spec.id}"))
-    if header.phase is e.Phase.PENDING:
+    if header.superseded_by:
+        text = f"ends in favour of {header.superseded_by}: hosts in trial end by their checks"
+        found.append(Blocked(Reason.SUPERSEDED, text))
+    elif header.phase is e.Phase.PENDING:
         return [*found, _queued(world, rollout)]
     found += _unknown(rollout)
     if header.phase is e.Phase.AWAITING_APPROVAL and header.wave < len(header.waves):
@@ -187,6 +190,10 @@ def _queued(world: World, rollout: Rollout) -> Blocked:
     name = rollout.header.spec.id
     owners = sorted({owner for host in rollout.hosts if (owner := world.owner(host)) not in (None, name)})
     text = f"waits for {', '.join(str(owner) for owner in owners)}, which holds some of its hosts"
+    ending = [owner for owner in owners if world.rollouts[str(owner)].header.superseded_by]
+    if ending and ending == owners:
+        text = f"waits for {', '.join(map(str, owners))}, which it supersedes, to bring what is under way to its end"
+        return Blocked(Reason.QUEUED, text)
     return Blocked(Reason.QUEUED, text, None, f"fleetctl abort {owners[0]}" if owners else "")
 
 

@@ -44,12 +44,12 @@ def plan_contact(draft: Draft) -> None:
 def is_braked(world: World, rollout: Rollout) -> bool:
     """Whether so much of the fleet is unwell, whoever caused it, that only the unwell may start: a fix may go there."""
     spec = rollout.header.spec
-    return spec.kind is Kind.DEPLOY and 0 < spec.brake < len(world.fleetwide.unwell)
+    return spec.kind is not Kind.ROLLBACK and 0 < spec.brake < len(world.fleetwide.unwell)
 
 
 def freeze_of(world: World, rollout: Rollout) -> Hold | None:
     """Return the freeze that keeps a rollout from starting anything; None where there is none, or it passes."""
-    return world.fleetwide.freeze if rollout.header.spec.kind is Kind.DEPLOY else None
+    return world.fleetwide.freeze if rollout.header.spec.kind is not Kind.ROLLBACK else None
 
 
 def lock_of(world: World, host: str, state: HostState) -> Hold | None:

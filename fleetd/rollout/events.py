@@ -67,6 +67,7 @@ from fleetd.rollout.rollout_events import (
     RolloutFinished,
     RolloutRequested,
     RolloutStarted,
+    RolloutSuperseded,
     SoakStarted,
     WavePassed,
     WaveRefilled,
@@ -131,6 +132,7 @@ __all__ = [
     "RolloutFinished",
     "RolloutRequested",
     "RolloutStarted",
+    "RolloutSuperseded",
     "SettleIntended",
     "SoakStarted",
     "SourceRefused",
@@ -190,6 +192,7 @@ RolloutEvent = (
     | ApprovalDenied
     | AbortRequested
     | RollbackRequested
+    | RolloutSuperseded
     | RolloutFinished
 )
 

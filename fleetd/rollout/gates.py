@@ -12,7 +12,7 @@ from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.brakes import is_held
 from fleetd.rollout.decision import CancelCopy, Draft, LockRevision
-from fleetd.rollout.spec import RolloutSpec
+from fleetd.rollout.spec import Kind, RolloutSpec
 from fleetd.rollout.states import (
     Copying,
     Failed,
@@ -265,9 +265,7 @@ def _refill(draft: Draft, name: str, rollout: Rollout) -> bool:
 
 def plan_ending(draft: Draft, name: str, rollout: Rollout) -> None:
     """A rollout on its way out: skip what has not begun, take back what must go back, then finish."""
-    header, now = rollout.header, draft.now
-    reason = header.failing.reason if header.failing is not None else "aborted"
-    tally = rollout.tally
+    now, reason, tally = draft.now, _why_ending(rollout), rollout.tally
     for host in tally.hosts[Mark.STARTABLE]:
         state = rollout.hosts[host]
         if isinstance(state, Copying):
@@ -278,6 +276,29 @@ def plan_ending(draft: Draft, name: str, rollout: Rollout) -> None:
         draft.add(e.RollbackDecided(now, name, host, _rollback_target(draft, host, state), reason))
     if not going_back and tally.count(Mark.OPEN) == tally.count(Mark.STARTABLE):
         draft.add(_ended(draft, name, rollout))
+
+
+def _why_ending(rollout: Rollout) -> str:
+    header = rollout.header
+    if header.failing is not None:
+        return header.failing.reason
+    return "aborted" if header.aborted is not None else f"superseded by {header.superseded_by}"
+
+
+def is_supersedable(rollout: Rollout) -> bool:
+    """Whether a later rollout may take this one's place: one that takes hosts back is never ended by another."""
+    if rollout.header.starts_nothing or rollout.header.spec.kind is not Kind.DEPLOY:
+        return False
+    return not rollout.tally.count(Mark.BACK)
+
+
+def supersede(draft: Draft, name: str, rollout: Rollout) -> None:
+    """End the earlier rollouts in whose place a queued one was asked for: those all of whose hosts are its own."""
+    for earlier_name, earlier in draft.world.active():
+        if earlier_name == name:
+            return
+        if is_supersedable(earlier) and all(host in rollout.hosts for host in earlier.hosts):
+            draft.add(e.RolloutSuperseded(draft.now, earlier_name, name))
 
 
 def _to_take_back(rollout: Rollout) -> list[tuple[str, Placed]]:
@@ -337,6 +358,8 @@ def _ended(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
         phase = e.Phase.FAILED if left or lost else e.Phase.ROLLED_BACK
     elif header.aborted is not None:
         phase, reason = e.Phase.ABORTED, f"aborted by {header.aborted.by}: {header.aborted.reason}".rstrip(": ")
+    elif header.superseded_by:
+        phase, reason = e.Phase.SUPERSEDED, f"superseded by {header.superseded_by}"
     else:
         phase = e.Phase.FAILED
     return e.RolloutFinished(draft.now, name, phase, reason)

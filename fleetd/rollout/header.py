@@ -62,6 +62,7 @@ class Header:
     approved: tuple[int, ...] = ()
     approval_until: float | None = None
     """Until when the released wave waits for approval; None while it was not asked for."""
+    superseded_by: str = ""
     forgiven: tuple[str, ...] = ()
     """Hosts whose failure counts no more, because a person resumed the rollout all the same."""
     finished_at: float | None = None
@@ -70,7 +71,7 @@ class Header:
     @property
     def starts_nothing(self) -> bool:
         """Whether the rollout is on its way out."""
-        return self.failing is not None or self.aborted is not None
+        return self.failing is not None or self.aborted is not None or bool(self.superseded_by)
 
 
 def new_header(event: e.RolloutRequested) -> Header:
@@ -106,6 +107,8 @@ def evolve_header(header: Header, event: e.RolloutEvent) -> Header:
             return replace(header, phase=phase, failing=Failing(event.reason, event.take_back, whole=False))
         case e.AbortRequested():
             return replace(header, aborted=header.aborted or Aborted(event.by, event.reason))
+        case e.RolloutSuperseded() if not header.starts_nothing:
+            return replace(header, superseded_by=event.by)
         case e.RollbackRequested():
             failing = Failing(f"rollback asked for by {event.by}: {event.reason}".rstrip(": "), True, whole=True)
             return replace(header, phase=e.Phase.ROLLING_BACK, failing=failing)

@@ -73,7 +73,7 @@ def _is_released(rollout: Rollout, host: str) -> bool:
 
 
 def _frozen(freeze: Hold) -> Blocked:
-    return Blocked(Reason.FROZEN, f"no deploy starts anything: {told(freeze)}", freeze.until, "fleetctl unfreeze")
+    return Blocked(Reason.FROZEN, f"nothing is deployed or rebooted: {told(freeze)}", freeze.until, "fleetctl unfreeze")
 
 
 def _locked(lock: Hold, rollout: Rollout, hosts: list[str]) -> Blocked:

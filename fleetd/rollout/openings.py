@@ -21,7 +21,7 @@ class Openings:
 
     def of(self, spec: RolloutSpec, now: float) -> Opening:
         """Return how a rollout stands to its windows; a rollback by a person's word has none."""
-        windows = spec.policy.windows if spec.kind is Kind.DEPLOY else ()
+        windows = spec.policy.windows if spec.kind is not Kind.ROLLBACK else ()
         if not windows:
             return Opening(is_open=True)
         intervals = [interval for window in windows for interval in self.intervals.get(window, ())]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from fleetd.rollout import events as e
 from fleetd.rollout.brakes import end_holds, plan_contact
 from fleetd.rollout.decision import Capacity, Decision, Draft
-from fleetd.rollout.gates import ask_approval, judge_budgets, move_waves, plan_ending, plan_preparation
+from fleetd.rollout.gates import ask_approval, judge_budgets, move_waves, plan_ending, plan_preparation, supersede
 from fleetd.rollout.live import plan_live, plan_soak
 from fleetd.rollout.starting import plan_rollbacks, plan_starts
 from fleetd.rollout.world import Rollout, World
@@ -74,5 +74,9 @@ def _plan_queued(draft: Draft, name: str, rollout: Rollout) -> None:
         return
     if rollout.header.paused is not None or draft.is_isolated:
         return
-    if draft.sees((name, "")) and all(draft.world.owner(host) == name for host in rollout.hosts):
+    if not draft.sees((name, "")):
+        return
+    if all(draft.world.owner(host) == name for host in rollout.hosts):
         draft.add(e.RolloutStarted(draft.now, name))
+    elif rollout.header.spec.supersede:
+        supersede(draft, name, rollout)

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     LOCKED = "locked"
     WINDOW = "window"
     GROUP = "group"
+    SUPERSEDED = "superseded"
     QUEUED = "queued"
     PAUSED = "paused"
     APPROVAL = "approval"

@@ -23,6 +23,7 @@ class Phase(StrEnum):
     FAILED = "failed"
     ROLLED_BACK = "rolled-back"
     ABORTED = "aborted"
+    SUPERSEDED = "superseded"
     NEEDS_OPERATOR = "needs-operator"
 
     @property
@@ -37,6 +38,7 @@ FINAL_PHASES = (
     Phase.FAILED,
     Phase.ROLLED_BACK,
     Phase.ABORTED,
+    Phase.SUPERSEDED,
     Phase.NEEDS_OPERATOR,
 )
 
@@ -204,6 +206,15 @@ class AbortRequested:
     rollout: str
     by: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSuperseded:
+    """A later rollout takes the place of this one: nothing more starts, and what is under way is brought to its end."""
+
+    at: float
+    rollout: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,8 @@ class RolloutSpec:
     contact_s: float
     key: str | None = None
     request: str = ""
+    supersede: bool = False
+    """Whether earlier rollouts all of whose hosts are this one's end in its favour."""
     force: bool = False
     """Whether the revision need not contain the one that was deployed last."""
     groups: tuple[HostGroup, ...] = ()

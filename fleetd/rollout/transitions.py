@@ -137,7 +137,7 @@ def after_isolation(state: HostState, away_s: float) -> HostState:
             return replace(state, copies_failed=0)
         case Switching() | Staging() | Reverting() | Lost():
             return replace(state, live=_unrenewed(state.live, away_s))
-        case Trial() | Committing():
+        case Rebooting() | Trial() | Committing():
             return replace(state, live=_unrenewed(state.live, away_s), since=state.since + away_s)
         case _:
             return state

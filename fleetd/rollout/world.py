@@ -162,6 +162,7 @@ class World:
                 | e.ApprovalDenied()
                 | e.AbortRequested()
                 | e.RollbackRequested()
+                | e.RolloutSuperseded()
             ):
                 rollout = self._rollout(event)
                 rollout.header = evolve_header(rollout.header, event)

@@ -25,6 +25,7 @@ class RolloutBody(Strict):
     goal: Literal["switch", "boot", "test", "dry-activate"] | None = None
     reason: Text = ""
     force: bool = False
+    supersede: bool = False
 
 
 class DiffBody(Strict):

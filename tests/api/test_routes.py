@@ -293,3 +293,13 @@ async def test_a_body_that_drips_is_given_up(served: Served, monkeypatch: pytest
     assert b" 408 " in line
     writer.close()
     await writer.wait_closed()
+
+
+@pytest.mark.asyncio
+async def test_a_deploy_may_take_the_place_of_an_earlier_one(served: Served) -> None:
+    body = {"on": "web1", "supersede": True}
+    assert (await served.ask("POST", "/v1/rollouts", scope="deploy", json=body))[0] == 202
+    (command,) = served.control.commands
+    assert isinstance(command, SubmitRollout)
+    assert command.supersede
+    assert (await served.ask("POST", "/v1/rollouts", scope="deploy", json={"supersede": 1}))[0] == 400

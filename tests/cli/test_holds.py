@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleetd.controller.commands import FreezeFleet, LockHost, UnfreezeFleet, UnlockHost
+from fleetd.controller.commands import FreezeFleet, LockHost, SubmitRollout, UnfreezeFleet, UnlockHost
 from fleetd.controller.holds import LockedError
 from tests.cli.conftest import Daemon
 
@@ -41,3 +41,13 @@ async def test_what_is_refused_ends_with_4(daemon: Daemon) -> None:
     code, _out, err = await daemon.run("deploy", "--on", "web1", "--yes")
     assert code == 4
     assert "fleetctl unlock web1" in err
+
+
+@pytest.mark.asyncio
+async def test_a_deploy_says_that_it_supersedes(daemon: Daemon) -> None:
+    code, _out, _err = await daemon.run("deploy", "--on", "web1", "--supersede", "--detach", "--yes")
+    assert code == 0
+    (command,) = daemon.control.commands
+    assert isinstance(command, SubmitRollout)
+    assert command.supersede
+    assert not command.force

@@ -322,7 +322,7 @@ CORE = (
     Mutant(
         "hosts that are unwell brake nothing",
         "fleetd/rollout/brakes.py",
-        "    return spec.kind is Kind.DEPLOY and 0 < spec.brake < len(world.fleetwide.unwell)\n",
+        "    return spec.kind is not Kind.ROLLBACK and 0 < spec.brake < len(world.fleetwide.unwell)\n",
         "    return False\n",
         PROMISES,
     ),
@@ -346,6 +346,20 @@ CORE = (
         "    return max(_instants(day, window.start_min, zone)), min(_instants(day, end_min, zone))\n",
         "    return min(_instants(day, window.start_min, zone)), min(_instants(day, end_min, zone))\n",
         ("tests/controller/test_calendar.py",),
+    ),
+    Mutant(
+        "a rollback in progress is superseded",
+        "fleetd/rollout/gates.py",
+        "    if rollout.header.starts_nothing or rollout.header.spec.kind is not Kind.DEPLOY:\n",
+        "    if False:\n",
+        ("tests/rollout/test_superseding.py",),
+    ),
+    Mutant(
+        "a superseded rollout leaves hosts that nobody else has",
+        "fleetd/rollout/gates.py",
+        "        if is_supersedable(earlier) and all(host in rollout.hosts for host in earlier.hosts):\n",
+        "        if is_supersedable(earlier):\n",
+        ("tests/rollout/test_superseding.py",),
     ),
     Mutant(
         "groups are not looked at",

@@ -8,6 +8,7 @@ import pytest
 
 from fleetd.rollout import events as e
 from fleetd.rollout.blocked import Reason, explain, host_waits, rollout_waits
+from fleetd.rollout.brakes import freeze_of
 from fleetd.rollout.spec import Kind
 from fleetd.rollout.transitions import IllegalTransition
 from tests.rollout.test_planner import decide, hosts_of
@@ -53,7 +54,7 @@ def test_a_freeze_lets_nothing_start_and_says_so() -> None:
     assert (blocked.reason, blocked.until, blocked.todo) == (Reason.FROZEN, built.now + 3600, "fleetctl unfreeze")
     assert "by ops" in blocked.text
     assert "the holidays" in blocked.text
-    assert "no deploy starts anything" in explain(built.world, "r-1", built.now)
+    assert "nothing is deployed or rebooted" in explain(built.world, "r-1", built.now)
 
 
 def test_a_lock_holds_its_host_alone() -> None:
@@ -95,6 +96,13 @@ def test_a_rollback_by_a_persons_word_passes_a_freeze_and_no_lock() -> None:
     assert starts(built) == ["h3", "h2"]
     lock(built, "h2")
     assert starts(built) == ["h3"]
+
+
+def test_a_reboot_is_held_as_a_deploy_is() -> None:
+    for kind, holds in ((Kind.DEPLOY, True), (Kind.REBOOT, True), (Kind.ROLLBACK, False)):
+        built = ready(kind)
+        freeze(built)
+        assert (freeze_of(built.world, built.world.rollouts["r-1"]) is not None) is holds
 
 
 def test_their_time_ends_them() -> None:

@@ -74,6 +74,10 @@ def test_what_must_go_back_goes_back_at_any_time() -> None:
     assert hosts_of(decide(built), e.TrialIntended) == ["h1"]
     assert starts(ready(Kind.ROLLBACK)) == ["h3", "h2"]
 
+    reboot = ready(Kind.REBOOT)
+    spec = reboot.world.rollouts["r-1"].header.spec
+    assert not reboot.world.openings.of(spec, reboot.now).is_open, "a reboot is a start as any other"
+
 
 def test_a_window_that_nobody_worked_out_is_closed() -> None:
     built = ready()

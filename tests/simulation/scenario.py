@@ -70,6 +70,7 @@ class Request:
     hosts: tuple[str, ...] = ()
     for_s: float | None = None
     goal: Goal = Goal.SWITCH
+    supersede: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ def spec_of(scenario: Scenario, request: Request, version: int) -> RolloutSpec:
         contact_s=CONTACT_S,
         key=f"v{version}",
         brake=scenario.brake,
+        supersede=request.supersede,
         groups=tuple(
             HostGroup(f"g{index}", tuple(Member(name, ("web",)) for name in members), most)
             for index, (members, most) in enumerate(scenario.groups)
@@ -309,7 +311,9 @@ def _more_requests(rng: Random, fleet: tuple[str, ...]) -> tuple[Request, ...]:
         kind = rng.choice(("abort", "rollback", "deploy", "deploy", "pause", "promote", "skip", "retry"))
         some = tuple(host for host in fleet if rng.random() < 0.6) or fleet[:1]
         at_s = rng.uniform(5, 250)
-        found.append(Request(at_s, kind, some if kind in ("deploy", "skip", "retry") else ()))
+        asked = some if kind in ("deploy", "skip", "retry") else ()
+        supersede = kind == "deploy" and rng.random() < 0.5
+        found.append(Request(at_s, kind, fleet if supersede else asked, supersede=supersede))
         if kind == "pause":
             found.append(Request(at_s + rng.uniform(1, 2000), "resume"))
     for kind in ("freeze", "lock"):

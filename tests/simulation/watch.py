@@ -123,10 +123,15 @@ class Watch:
             require(self.world.fleetwide.isolated is None, f"{event}: it starts while the controller hears nobody")
         if isinstance(event, e.TrialIntended | e.StageIntended | e.CopyIntended):
             self._not_held(event)
+        if isinstance(event, e.RolloutSuperseded):
+            states = self.world.rollouts[event.rollout].hosts.values()
+            back = any(state.task.direction is Direction.ROLLBACK for state in states)
+            require(not back, f"{event.rollout} takes hosts back, and is superseded")
         if isinstance(event, e.TrialIntended | e.StageIntended):
             rollout = self.world.rollouts[event.rollout]
             if rollout.hosts[event.host].task.direction is Direction.DEPLOY:
                 require(rollout.header.paused is None, f"{event.host}: a trial starts in a paused rollout")
+                require(not rollout.header.superseded_by, f"{event.host}: a trial starts in a superseded rollout")
                 self._budget_allows(rollout)
                 self._brake_allows(event.host)
 
