@@ -8,8 +8,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -22,6 +23,7 @@ from fleetd.clock import SystemClock
 from fleetd.config import Settings, load
 from fleetd.controller.intake import Intake
 from fleetd.controller.loop import Controller
+from fleetd.controller.own_host import Machine
 from fleetd.errors import FleetdError
 from fleetd.executor.activity import Activity
 from fleetd.executor.executor import Executor, push_root
@@ -68,6 +70,15 @@ IMPORT_TIMEOUT_S = 900.0
 """What other tools say of a host is part of its configuration: its modules are evaluated, seconds for each."""
 
 
+def this_machine() -> Machine:
+    """Return what this machine is; without a machine-id, as in some containers, its name alone tells it."""
+    try:
+        machine_id = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        machine_id = ""
+    return Machine(machine_id, socket.gethostname())
+
+
 class Daemon:
     """Everything that a running fleetd consists of."""
 
@@ -86,7 +97,7 @@ class Daemon:
         self.hosts = SshHosts(identity, self.clock, self._host, orders.sign if orders else None)
         store, builder = NixStore(roots), nix_builder(settings)
         signer = NixSigner(settings.nix_key) if settings.nix_key else None
-        self.probes = Probes(self.hosts)
+        self.probes = Probes(self.hosts, self._witnesses)
         self.blobs = FileBlobs(settings.state / "logs")
         on_host = OnHost(self.clock, self.hosts, store, self.blobs)
         activity = Activity(self.clock, self.blobs)
@@ -123,10 +134,14 @@ class Daemon:
             clock=self.clock,
             contact_s=settings.contact_s,
             allowed=settings.allow,
+            machine=this_machine(),
         )
 
     def _live_roots(self) -> list[str]:
         return [push_root(name) for name, _rollout in self.controller.world.active()]
+
+    def _witnesses(self, host: Host) -> Sequence[Host]:
+        return self.intake.witnesses(host)
 
     def _host(self, name: str) -> Host | None:
         return self.intake.current.hosts.get(name)

@@ -10,6 +10,13 @@ TABLE = ("tests/rollout/test_transitions.py",)
 
 CORE = (
     Mutant(
+        "the control node's own host fills a gap in an earlier wave",
+        "fleetd/rollout/gates.py",
+        "        if not later.apart and isinstance",
+        "        if isinstance",
+        ("tests/rollout/test_rollout.py",),
+    ),
+    Mutant(
         "the slot of a lost host is freed",
         "fleetd/rollout/transitions.py",
         "            return Lost(state.task, state.live, event.reason, event.at)\n",
