@@ -11,7 +11,7 @@ from lab import LabHost
 from lab import system as systems
 from lab.control import Control, policy_with
 from lab.errors import LabError
-from lab.run import run
+from lab.run import run, until
 from lab.scene import Scene
 from lab.seed import copy_to, seed_with
 
@@ -56,9 +56,11 @@ def seed(host: LabHost) -> None:
 def furnish(scene: Scene, own: LabHost) -> Control:
     """Write the files of the daemon on its host, and return a hand that reaches it there."""
     control = scene.control([OWN, OTHER], policy=POLICY, start=False)
-    for name in ("config.toml", "fleet.toml"):
+    key = own.wiring.private_key
+    own.inside("sh", "-c", "umask 077; cat >/srv/key", text_in=key.read_text())
+    for name in ("fleet.toml", "config.toml"):
         text = (control.directory / name).read_text().replace(str(control.directory), "/srv")
-        own.path("/srv").joinpath(name).write_text(text)
+        own.path("/srv").joinpath(name).write_text(text.replace(str(key), "/srv/key"))
     own.path("/srv/nix").mkdir()
     own.path("/srv/nix/nix.conf").write_text("build-users-group =\nsandbox = false\nsubstituters =\n")
     control.speak_to(f"unix:/proc/{own.leader()}/root/srv/fleetd.sock")
@@ -81,7 +83,8 @@ def deploy(scene: Scene, control: Control, revision: dict[str, str]) -> dict[str
             ended.append(document)
         return bool(ended)
 
-    scene.until(over, "the rollout ends", timeout_s=150)
+    own = scene.lab.hosts[OWN]
+    until(over, 150, lambda: f"no end: {own.inside('journalctl', '-u', 'fleetd', '-n', '20').stdout}")
     assert [wave["name"] for wave in ended[0]["waves"]] == ["rest", "control node"]
     return ended[0]
 
@@ -96,7 +99,7 @@ def test_the_control_node_s_own_host_goes_last_and_comes_back_if_its_daemon_does
         except LabError:
             return False
 
-    scene.until(answers, "the daemon answers")
+    until(answers, 60, lambda: f"no daemon: {own.inside('journalctl', '-u', 'fleetd', '-n', '20').stdout}")
     first = scene.invocation(own, "fleetd")
     good = {OWN: systems.build(with_daemon(own, "v2")), OTHER: systems.build(plain(other, "v2"))}
     done = deploy(scene, control, good)
