@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fleetd.controller.commands import (
@@ -20,7 +20,6 @@ from fleetd.controller.commands import (
 from fleetd.controller.figures import figures_of
 from fleetd.controller.holds import hold_document
 from fleetd.controller.loop import Controller
-from fleetd.controller.own_host import Machine, own_host, witnesses
 from fleetd.controller.preview import Preview
 from fleetd.controller.resolve import Asked, check_allowed, deploy_of, reboot_of, selected, specify
 from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError, UsageError
@@ -62,9 +61,9 @@ class Intake:
         clock: Clock,
         contact_s: float,
         allowed: Sequence[str] = (),
-        machine: Machine | None = None,
+        own: Callable[[Fleet], str | None] = lambda _fleet: None,
     ) -> None:
-        self._machine = machine
+        self._own = own
         self._allowed = allowed
         self._controller = controller
         self._source = source
@@ -141,7 +140,7 @@ class Intake:
         """Return what is asked for, and the fleet it was resolved with: ``current`` may be a newer one by then."""
         check_allowed(request.revision, self._allowed)
         fleet = await self.reload()
-        spec = deploy_of(fleet, request, self._contact_s, self.own_host(fleet))
+        spec = deploy_of(fleet, request, self._contact_s, self._own(fleet))
         for plan in spec.hosts:
             if isinstance(plan.source, Prebuilt):
                 await self._store.check_toplevel(plan.source.toplevel, fleet.hosts[plan.name])
@@ -175,22 +174,7 @@ class Intake:
             reason=request.reason,
             key=request.key,
         )
-        return specify(fleet, quick, targets, asked, self._contact_s, self.own_host(fleet))
-
-    def own_host(self, fleet: Fleet) -> str | None:
-        """Return the host that fleetd runs on, as far as anybody knows."""
-        return own_host(self._machine, fleet, self._machine_id) if self._machine is not None else None
-
-    def _machine_id(self, name: str) -> str:
-        newest = self._on_host.newest_facts(name)
-        return newest[0].machine_id if newest is not None else self._controller.world.record(name).machine_id
-
-    def witnesses(self, host: Host) -> Sequence[Host]:
-        """Return who has to reach a host as well before its login counts: nobody, but for the host of this machine."""
-        world = self._controller.world
-        if host.name != self.own_host(self.current):
-            return ()
-        return witnesses(self.current, host.name, is_free=lambda name: world.holder(name) is None)
+        return specify(fleet, quick, targets, asked, self._contact_s, self._own(fleet))
 
     async def _reboot_spec(self, request: RebootHosts) -> RolloutSpec:
         """Every selected host with what it runs now. Raises UsageError, and RefusedError for one that nobody knows."""
@@ -205,7 +189,7 @@ class Intake:
         if unknown:
             shown = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
             raise RefusedError(f"nothing was started: it is not known what runs on {shown}; select hosts without them")
-        return reboot_of(fleet, request, runs, self._contact_s, self.own_host(fleet))
+        return reboot_of(fleet, request, runs, self._contact_s, self._own(fleet))
 
     def _target(self, host: str, to: str | None) -> StorePath | None:
         world = self._controller.world

@@ -216,9 +216,11 @@ def _groups_of(fleet: Fleet, names: Sequence[str], checks_on: Mapping[str, set[s
     return tuple(found)
 
 
-def lay_out(fleet: Fleet, policy: Policy, names: Sequence[str]) -> tuple[Wave, ...]:
-    """Return the waves: sizes round up, domain by domain, and whatever is left is the last one."""
-from fleetd.controller.own_host import LAST_WAVE
+def lay_out(fleet: Fleet, policy: Policy, names: Sequence[str], own: str | None = None) -> tuple[Wave, ...]:
+    """Return the waves: sizes round up, domain by domain, and whatever is left is the last one.
+
+    The host that fleetd runs on has a wave of its own after all others, whatever a wave selects.
+    """
     domains = list(dict.fromkeys(fleet.hosts[name].domain for name in names))
     others = [name for name in names if name != own or len(names) == 1]
     left = sorted(others, key=lambda name: domains.index(fleet.hosts[name].domain))
