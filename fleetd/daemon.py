@@ -8,8 +8,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -22,6 +23,7 @@ from fleetd.clock import SystemClock
 from fleetd.config import Settings, load
 from fleetd.controller.intake import Intake
 from fleetd.controller.loop import Controller
+from fleetd.controller.own_host import Machine, own_host, witnesses
 from fleetd.errors import FleetdError
 from fleetd.executor.activity import Activity
 from fleetd.executor.changes import Changes
@@ -34,7 +36,7 @@ from fleetd.host.port import SshHosts
 from fleetd.host.signing import OrderSigner
 from fleetd.journal.blobs import FileBlobs
 from fleetd.journal.sqlite import SqliteJournal
-from fleetd.model.fleet import Host
+from fleetd.model.fleet import Fleet, Host
 from fleetd.nix.builder import NixBuilder
 from fleetd.nix.cache import BinaryCache
 from fleetd.nix.compare import NixComparer
@@ -69,11 +71,21 @@ IMPORT_TIMEOUT_S = 900.0
 """What other tools say of a host is part of its configuration: its modules are evaluated, seconds for each."""
 
 
+def this_machine() -> Machine:
+    """Return what this machine is; without a machine-id, as in some containers, its name alone tells it."""
+    try:
+        machine_id = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        machine_id = ""
+    return Machine(machine_id, socket.gethostname())
+
+
 class Daemon:
     """Everything that a running fleetd consists of."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._machine = this_machine()
         self.clock = SystemClock()
         check_private_key(settings.identity, "ssh.identity")
         identity = SshIdentity(
@@ -88,14 +100,14 @@ class Daemon:
         store, builder = NixStore(roots), nix_builder(settings)
         comparer = NixComparer(store)
         signer = NixSigner(settings.nix_key) if settings.nix_key else None
-        self.probes = Probes(self.hosts)
+        self.probes = Probes(self.hosts, self._witnesses)
         self.blobs = FileBlobs(settings.state / "logs")
-        on_host = OnHost(self.clock, self.hosts, store, self.blobs)
+        self.on_host = OnHost(self.clock, self.hosts, store, self.blobs)
         activity = Activity(self.clock, self.blobs)
         commits = GitCommits(settings.state / "git", settings.allowed_signers)
         self.executor = Executor(
             clock=self.clock,
-            on_host=on_host,
+            on_host=self.on_host,
             sources=Sources(self.clock, builder, store, activity, commits),
             pusher=ServePusher(
                 self.hosts,
@@ -121,15 +133,30 @@ class Daemon:
             builder=builder,
             store=store,
             comparer=comparer,
-            on_host=on_host,
+            on_host=self.on_host,
             activity=activity,
             clock=self.clock,
             contact_s=settings.contact_s,
             allowed=settings.allow,
+            own=self._own,
         )
 
     def _live_roots(self) -> list[str]:
         return [push_root(name) for name, _rollout in self.controller.world.active()]
+
+    def _own(self, fleet: Fleet) -> str | None:
+        return own_host(self._machine, fleet, self._machine_id)
+
+    def _machine_id(self, host: str) -> str:
+        newest = self.on_host.newest_facts(host)
+        return newest[0].machine_id if newest is not None else self.controller.world.record(host).machine_id
+
+    def _witnesses(self, host: Host) -> Sequence[Host]:
+        """Return who has to reach a host as well before its login counts: nobody, but for the host of this machine."""
+        fleet, world = self.intake.current, self.controller.world
+        if host.name != self._own(fleet):
+            return ()
+        return witnesses(fleet, host.name, is_free=lambda name: world.holder(name) is None)
 
     def _host(self, name: str) -> Host | None:
         return self.intake.current.hosts.get(name)

@@ -1,7 +1,9 @@
 """``make soak N=200``: activations of real hosts with random faults, each judged by what its host shows in the end.
 
-A host is *broken* when it does not end on a system that works: out of reach, not still, or with running system, profile
-and boot default apart. A claim is *false* when the helper says committed or reverted and the host shows something else.
+A host is *broken* when it does not end on a system that works: out of reach, not still, with running system, profile
+and boot default apart, with another system's page, with a unit down that ran before and is its system's, or with a
+guard that is still armed. A claim is *false* when the helper says committed or reverted and the host shows something
+else: links, boot entry, web page and units are read on the host itself, not from the helper's words.
 The seed is printed: the same seed makes the same choices, though the host's own timing differs.
 """
 
@@ -43,6 +45,11 @@ KINDS: tuple[Callable[[str, str, str], systems.System], ...] = (
     systems.network_down,
     systems.sshd_off,
     systems.activation_fails,
+    systems.sshd_when_needed,
+    systems.systemd_changed,
+    systems.unit_flaps,
+    lambda name, gateway, greeting: systems.slow_start(name, gateway, greeting, 4),
+    lambda *words: systems.good(*words).with_fault("stop-unheard"),
     lambda *words: systems.good(*words).with_fault("pause-after-stop", 2),
     lambda *words: systems.good(*words).with_fault("die-after-activation", 1),
     lambda *words: systems.good(*words).with_fault("boot-sleep", 2),
@@ -61,9 +68,20 @@ SHELL_FAULTS = (
     "systemctl stop 'fleetd-guard-*'",
     "systemctl daemon-reexec",
     "for i in 1 2 3 4 5; do systemctl daemon-reload; sleep 0.3; done",
+    "for i in 1 2 3 4 5 6; do systemctl daemon-reexec; sleep 0.5; done",
     "systemctl restart dbus",
+    "systemctl restart systemd-logind",
+    "systemctl restart network",
+    "systemctl kill -s KILL nix-daemon",
+    "systemctl kill -s KILL --kill-whom=main sshd.service",
+    "for i in 1 2 3 4 5 6; do systemctl restart sshd.service; sleep 0.5; done",
+    "systemctl isolate multi-user.target",
+    "kill -9 $(systemctl show -p MainPID --value 'fleetd-commit-*')",
     "pkill -9 -f '[s]shd-session: root|[s]shd: root'",
 )
+
+TWO_FAULTS = 0.25
+"""The share of activations that two faults strike, each at a moment of its own."""
 
 
 def power_cycle(host: LabHost) -> None:
@@ -83,6 +101,20 @@ def cut_for_a_while(host: LabHost) -> None:
     host.heal()
 
 
+def fill_for_a_while(host: LabHost) -> None:
+    """Leave no room on its one disk, which the state of the helper is on as well."""
+    host.fill_disk()
+    time.sleep(8)
+    host.unfill()
+
+
+def without_answer_for_a_while(host: LabHost) -> None:
+    """Let sshd and its sessions stand still."""
+    host.pause_sshd()
+    time.sleep(10)
+    host.resume_sshd()
+
+
 @dataclass(slots=True)
 class Result:
     """What the whole run found."""
@@ -93,14 +125,15 @@ class Result:
     ends: dict[str, int] = field(default_factory=dict)
 
 
-def strike(host: LabHost, choice: random.Random) -> tuple[str, threading.Thread | None]:
+def strike(host: LabHost, choice: random.Random) -> tuple[str, threading.Thread]:
     """Begin one random fault at a random moment of the next seconds; return its name."""
     faults: list[tuple[str, Callable[[], object]]] = [
         (words, lambda words=words: host.inside("sh", "-c", words, check=False))  # type: ignore[misc]
         for words in SHELL_FAULTS
     ]
     faults += [("power", lambda: power_cycle(host)), ("reboot", lambda: reboot(host))]
-    faults += [("cut", lambda: cut_for_a_while(host)), ("none", lambda: None), ("none", lambda: None)]
+    faults += [("cut", lambda: cut_for_a_while(host)), ("full disk", lambda: fill_for_a_while(host))]
+    faults += [("no answer", lambda: without_answer_for_a_while(host)), ("none", lambda: None), ("none", lambda: None)]
     name, act = choice.choice(faults)
     delay_s = choice.uniform(0, 6)
 
@@ -114,6 +147,14 @@ def strike(host: LabHost, choice: random.Random) -> tuple[str, threading.Thread 
     thread = threading.Thread(target=later, name=f"fault/{host.name}", daemon=True)
     thread.start()
     return f"{name} after {delay_s:.1f} s", thread
+
+
+def units_of(host: LabHost, toplevel: str) -> set[str]:
+    """Return the services and sockets of a system that are active on the host, as systemd there says."""
+    said = host.inside("systemctl", "list-units", "--type=service,socket", "--state=active", "--plain", "--no-legend")
+    names = {line.split()[0] for line in said.stdout.splitlines() if line.strip()}
+    own = {path.name for path in host.path(f"{toplevel}/etc/systemd/system").iterdir()}
+    return names & own
 
 
 def control(deputy: Deputy, new: str, choice: random.Random) -> str:
@@ -150,8 +191,13 @@ def still(deputy: Deputy) -> tuple[HostStatus, HostFacts]:
     raise TimeoutError(str(last))
 
 
-def judge(rig: Rig, deputy: Deputy, old: str, new: str, page: Callable[[str], str], result: Result) -> str:
-    """Look at the host; add to the result what is wrong. Return how the activation ended."""
+def judge(
+    rig: Rig, deputy: Deputy, old: str, new: str, page: Callable[[str], str], before: set[str], result: Result
+) -> str:
+    """Look at the host; add to the result what is wrong. Return how the activation ended.
+
+    ``before`` are the units of the old system that were active.
+    """
     try:
         status, facts = still(deputy)
     except TimeoutError as error:
@@ -166,12 +212,23 @@ def judge(rig: Rig, deputy: Deputy, old: str, new: str, page: Callable[[str], st
     if len(set(shown)) != 1 or shown[0] not in (old, new):
         result.broken.append(f"says {status.state}, shows {shown}, was {old}")
     end = time.monotonic() + 30
-    while (said := rig.page()) != page(shown[0]):
+    while wrong := wrong_units(rig, shown[0], page(shown[0]), before if shown[0] == old else set()):
         if time.monotonic() > end:
-            result.broken.append(f"runs {shown[0]} and its page says {said!r}")
+            found = result.false if ours and status.state in (S.COMMITTED, S.REVERTED) else result.broken
+            found.append(f"says {status.state}, runs {shown[0]}: {wrong}")
             break
         time.sleep(1)
     return str(status.state)
+
+
+def wrong_units(rig: Rig, current: str, page: str, before: set[str]) -> str:
+    """Return what of a host that stands still is not its system's; empty when all is."""
+    if (said := rig.page()) != page:
+        return f"its page says {said!r}, not {page!r}"
+    if missing := before - units_of(rig.host, current):
+        return f"down: {' '.join(sorted(missing))}"
+    armed = rig.shell("systemctl list-units --plain --no-legend --state=active,activating 'fleetd-*'")
+    return f"still there: {armed}" if armed else ""
 
 
 def run(host: LabHost, numbers: range, seed: int, result: Result, lock: threading.Lock) -> None:
@@ -185,13 +242,16 @@ def run(host: LabHost, numbers: range, seed: int, result: Result, lock: threadin
         pages[new] = f"greeting v{number}"
         old = rig.current
         mine = Result()
+        before = units_of(host, old)
         with Deputy(host, seq=number * 1000, attempt=number * 10) as deputy:
-            fault, thread = strike(host, choice)
+            struck = [strike(host, choice) for _ in range(2 if choice.random() < TWO_FAULTS else 1)]
             plan = control(deputy, new, choice)
-            if thread is not None:
+            for _, thread in struck:
                 thread.join(timeout=120)
+            fault = ", ".join(name for name, _ in struck)
             host.heal()
-            ended = judge(rig, deputy, old, new, lambda system: pages.get(system, "?"), mine)
+            host.unfill()
+            ended = judge(rig, deputy, old, new, lambda system: pages.get(system, "?"), before, mine)
         with lock:
             result.done += 1
             result.ends[ended] = result.ends.get(ended, 0) + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from fleetd.controller.commands import (
@@ -20,7 +20,7 @@ from fleetd.controller.commands import (
 from fleetd.controller.figures import figures_of
 from fleetd.controller.holds import hold_document
 from fleetd.controller.loop import Controller
-from fleetd.controller.preview import Preview
+from fleetd.controller.preview import Preview, times_of
 from fleetd.controller.resolve import Asked, check_allowed, deploy_of, reboot_of, selected, specify
 from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError, UsageError
 from fleetd.executor.activity import Activity
@@ -28,7 +28,6 @@ from fleetd.executor.on_host import OnHost
 from fleetd.model.duration import format_duration
 from fleetd.model.fleet import Fleet, Host, Prebuilt, ToplevelSource
 from fleetd.model.goal import Goal
-from fleetd.model.policy import STOP_SWITCH_S, slowest_proof_s
 from fleetd.model.selector import EVERY, select
 from fleetd.model.store_path import StorePath, is_store_path
 from fleetd.ports import Builder, Clock, Comparer, FleetSource, Store
@@ -62,7 +61,9 @@ class Intake:
         clock: Clock,
         contact_s: float,
         allowed: Sequence[str] = (),
+        own: Callable[[Fleet], str | None] = lambda _fleet: None,
     ) -> None:
+        self._own = own
         self._allowed = allowed
         self._controller = controller
         self._source = source
@@ -139,7 +140,7 @@ class Intake:
         """Return what is asked for, and the fleet it was resolved with: ``current`` may be a newer one by then."""
         check_allowed(request.revision, self._allowed)
         fleet = await self.reload()
-        spec = deploy_of(fleet, request, self._contact_s)
+        spec = deploy_of(fleet, request, self._contact_s, self._own(fleet))
         for plan in spec.hosts:
             if isinstance(plan.source, Prebuilt):
                 await self._store.check_toplevel(plan.source.toplevel, fleet.hosts[plan.name])
@@ -173,7 +174,7 @@ class Intake:
             reason=request.reason,
             key=request.key,
         )
-        return specify(fleet, quick, targets, asked, self._contact_s)
+        return specify(fleet, quick, targets, asked, self._contact_s, self._own(fleet))
 
     async def _reboot_spec(self, request: RebootHosts) -> RolloutSpec:
         """Every selected host with what it runs now. Raises UsageError, and RefusedError for one that nobody knows."""
@@ -188,7 +189,7 @@ class Intake:
         if unknown:
             shown = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
             raise RefusedError(f"nothing was started: it is not known what runs on {shown}; select hosts without them")
-        return reboot_of(fleet, request, runs, self._contact_s)
+        return reboot_of(fleet, request, runs, self._contact_s, self._own(fleet))
 
     def _target(self, host: str, to: str | None) -> StorePath | None:
         world = self._controller.world
@@ -226,24 +227,15 @@ class Intake:
             for wave in spec.waves
         ]
         unchanged = [name for name, to in targets.items() if current[name] == to]
-        policy, proof_s = spec.policy, slowest_proof_s(spec.checks)
-        lost_s = policy.contact_timeout_s + policy.revert_timeout_s
-        times = {
-            "network_lost": f"back within {format_duration(lost_s)} of the switch's end, at most "
-            f"{format_duration(policy.switch_timeout_s + STOP_SWITCH_S + lost_s)}",
-            "bad_health": "back within "
-            + format_duration(policy.healthy_deadline_s + proof_s + policy.revert_timeout_s),
-        }
-        parallel = policy.max_parallel.rounded_down(len(spec.hosts))
         return {
             "waves": waves,
-            "policy": policy.name,
+            "policy": spec.policy.name,
             "goal": spec.goal.value,
-            "max_parallel": parallel,
+            "max_parallel": spec.policy.max_parallel.rounded_down(len(spec.hosts)),
             "unchanged": unchanged,
             "findings": [{"host": name, **finding} for name in observed for finding in self._findings(name)],
             "errors": errors,
-            "times": times,
+            "times": times_of(spec),
         }
 
     async def difference(self, request: SubmitRollout) -> Document:

@@ -10,7 +10,9 @@ from fleetd.controller.commands import Document
 from fleetd.errors import FleetdError, SourceError, UsageError
 from fleetd.executor.sources import at_revision
 from fleetd.model.difference import SystemDiff
+from fleetd.model.duration import format_duration
 from fleetd.model.fleet import Host, Prebuilt, ToplevelSource
+from fleetd.model.policy import STOP_SWITCH_S, slowest_proof_s
 from fleetd.model.store_path import StorePath
 from fleetd.ports import Builder, Comparer, Store
 from fleetd.rollout.spec import HostPlan, RolloutSpec
@@ -18,6 +20,19 @@ from fleetd.rollout.spec import HostPlan, RolloutSpec
 PLAN_TIMEOUT_S = 1800.0
 COMPARED_AT_ONCE = 4
 """Each reads the metadata of two closures, about 1 MB each."""
+
+
+def times_of(spec: RolloutSpec) -> Document:
+    """Return how long hosts may at most be without their network, or unwell, until they are back, as text."""
+    policy, proof_s = spec.policy, slowest_proof_s(spec.checks)
+    lost_s = policy.contact_timeout_s + policy.revert_timeout_s
+    in_all_s = policy.switch_timeout_s + STOP_SWITCH_S + lost_s
+    unwell_s = policy.healthy_deadline_s + proof_s + policy.revert_timeout_s
+    return {
+        "network_lost": f"back within {format_duration(lost_s)} of the switch's end, at most "
+        f"{format_duration(in_all_s)}",
+        "bad_health": f"back within {format_duration(unwell_s)}",
+    }
 
 
 class Preview:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleetd.controller.commands import RebootHosts, RequestKey, SubmitRollout
+from fleetd.controller.own_host import LAST_WAVE
 from fleetd.errors import RefusedError, SelectorError, UsageError
 from fleetd.model.fleet import Fleet, Host, Installable, Prebuilt, ToplevelSource
 from fleetd.model.goal import Goal
@@ -35,8 +36,8 @@ class Asked:
     supersede: bool = False
 
 
-def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float) -> RolloutSpec:
-    """Return what a request asks for. Raises UsageError and its kinds."""
+def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float, own: str | None = None) -> RolloutSpec:
+    """Return what a request asks for; ``own`` is the host that fleetd runs on. Raises UsageError and its kinds."""
     policy = _policy_of(fleet, request.policy)
     goal = request.goal or policy.goal
     names = _hosts_of(fleet, request)
@@ -57,7 +58,7 @@ def deploy_of(fleet: Fleet, request: SubmitRollout, contact_s: float) -> Rollout
         force=request.force,
         supersede=request.supersede,
     )
-    return as_goal_asks(specify(fleet, policy, sources, asked, contact_s))
+    return as_goal_asks(specify(fleet, policy, sources, asked, contact_s, own))
 
 
 def as_goal_asks(spec: RolloutSpec) -> RolloutSpec:
@@ -80,7 +81,9 @@ def as_goal_asks(spec: RolloutSpec) -> RolloutSpec:
     return replace(spec, checks=(), hosts=hosts, waves=waves, policy=policy)
 
 
-def reboot_of(fleet: Fleet, request: RebootHosts, runs: Mapping[str, str], contact_s: float) -> RolloutSpec:
+def reboot_of(
+    fleet: Fleet, request: RebootHosts, runs: Mapping[str, str], contact_s: float, own: str | None = None
+) -> RolloutSpec:
     """Return a rollout that boots what hosts run; ``runs`` is what each of the selected ones does.
 
     There is nothing to take them back to, so a failure stops the rollout. Raises UsageError.
@@ -103,7 +106,7 @@ def reboot_of(fleet: Fleet, request: RebootHosts, runs: Mapping[str, str], conta
         reason=request.reason,
         key=request.key,
     )
-    return specify(fleet, rebooting, sources, asked, contact_s)
+    return specify(fleet, rebooting, sources, asked, contact_s, own)
 
 
 def _policy_of(fleet: Fleet, name: str) -> Policy:
@@ -178,7 +181,12 @@ def _source_of(host: Host, request: SubmitRollout, fleet: Fleet, flake: str | No
 
 
 def specify(
-    fleet: Fleet, policy: Policy, sources: Mapping[str, ToplevelSource], asked: Asked, contact_s: float
+    fleet: Fleet,
+    policy: Policy,
+    sources: Mapping[str, ToplevelSource],
+    asked: Asked,
+    contact_s: float,
+    own: str | None = None,
 ) -> RolloutSpec:
     """Freeze a rollout of the hosts that have a source, in the fleet's order."""
     names = [name for name in fleet.hosts if name in sources]
@@ -206,7 +214,7 @@ def specify(
         policy=policy,
         checks=tuple(check for check in fleet.checks if check.name in used),
         hosts=plans,
-        waves=lay_out(fleet, policy, names),
+        waves=lay_out(fleet, policy, names, own),
         requested_by=asked.requested_by,
         reason=asked.reason,
         contact_s=contact_s,
@@ -230,10 +238,14 @@ def _groups_of(fleet: Fleet, names: Sequence[str], checks_on: Mapping[str, set[s
     return tuple(found)
 
 
-def lay_out(fleet: Fleet, policy: Policy, names: Sequence[str]) -> tuple[Wave, ...]:
-    """Return the waves: sizes round up, domain by domain, and whatever is left is the last one."""
+def lay_out(fleet: Fleet, policy: Policy, names: Sequence[str], own: str | None = None) -> tuple[Wave, ...]:
+    """Return the waves: sizes round up, domain by domain, and whatever is left is the last one.
+
+    The host that fleetd runs on has a wave of its own after all others, whatever a wave selects.
+    """
     domains = list(dict.fromkeys(fleet.hosts[name].domain for name in names))
-    left = sorted(names, key=lambda name: domains.index(fleet.hosts[name].domain))
+    others = [name for name in names if name != own or len(names) == 1]
+    left = sorted(others, key=lambda name: domains.index(fleet.hosts[name].domain))
     waves: list[Wave] = []
     for wave in policy.waves:
         if wave.on:
@@ -246,4 +258,5 @@ def lay_out(fleet: Fleet, policy: Policy, names: Sequence[str]) -> tuple[Wave, .
             waves.append(Wave(wave.name, tuple(chosen), wave.soak_s, wave.approval_s))
     if left:
         waves.append(Wave("rest", tuple(left)))
+    waves += [Wave(LAST_WAVE, (name,), apart=True) for name in names if name not in others]
     return tuple(waves)

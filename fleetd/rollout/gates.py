@@ -256,7 +256,7 @@ def _refill(draft: Draft, name: str, rollout: Rollout) -> bool:
         host
         for later in header.waves[header.wave + 1 :]
         for host in later.hosts
-        if isinstance(rollout.hosts[host], Pending)
+        if not later.apart and isinstance(rollout.hosts[host], Pending)
     ]
     for host in spare[:missing]:
         draft.add(e.WaveRefilled(draft.now, name, header.wave, host))

@@ -54,12 +54,14 @@ class Wave:
     """Hosts released together; the first wave is the canary.
 
     ``approval_s``: a person must let the wave start, and has this long to do so; None when nobody is asked.
+    ``apart``: its hosts never fill a gap in an earlier wave.
     """
 
     name: str
     hosts: tuple[str, ...]
     soak_s: float = 0.0
     approval_s: float | None = None
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

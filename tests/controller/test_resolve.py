@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fleetd.controller.commands import RequestKey, SubmitRollout
+from fleetd.controller.own_host import Machine, own_host
 from fleetd.controller.resolve import check_allowed, deploy_of
 from fleetd.errors import RefusedError, SelectorError, ToplevelError, UsageError
 from fleetd.model.fleet import FileAttribute, Fleet, Installable, Prebuilt
@@ -40,6 +41,31 @@ def deploy(flake: str | None = FLAKE, **request: Any) -> RolloutSpec:
 
 def attribute(host: str) -> str:
     return f"#nixosConfigurations.{host}.config.system.build.toplevel"
+
+
+def own_waves(own: str, **request: Any) -> list[tuple[str, tuple[str, ...], bool]]:
+    spec = deploy_of(fleet(), SubmitRollout("kim", **request), 60, own)
+    return [(wave.name, wave.hosts, wave.apart) for wave in spec.waves]
+
+
+def test_the_host_that_fleetd_runs_on_is_last_and_alone_whatever_is_asked() -> None:
+    assert own_waves("db1", policy="quick") == [
+        ("wave-2", ("web1",), False),
+        ("wave-3", ("web3", "web2", "old1"), False),
+        ("control node", ("db1",), True),
+    ]
+    assert [wave[1] for wave in own_waves("db1", policy="quick", on="db1,web1")] == [("web1",), ("db1",)]
+    assert own_waves("db1", policy="quick", on="db1") == [("canary", ("db1",), False)]
+    assert ("control node", ("db1",), True) not in own_waves("db1", policy="quick", on="@web")
+
+
+def test_the_host_that_fleetd_runs_on_is_known_by_its_machine_id_or_by_its_name_until_then() -> None:
+    machine = Machine("m1", "web2")
+    assert own_host(machine, fleet(), {"web1": "m1", "web2": "m2"}.get) == "web1"  # type: ignore[arg-type]
+    known = dict.fromkeys(fleet().hosts, "")
+    assert own_host(machine, fleet(), known.__getitem__) == "web2"
+    assert own_host(machine, fleet(), (known | {"web2": "m2"}).__getitem__) is None
+    assert own_host(Machine("", "elsewhere"), fleet(), known.__getitem__) is None
 
 
 def test_nothing_said_is_every_host_from_its_own_source() -> None:

@@ -10,6 +10,27 @@ TABLE = ("tests/rollout/test_transitions.py",)
 
 CORE = (
     Mutant(
+        "the control node's own host goes with the others",
+        "fleetd/controller/resolve.py",
+        "    others = [name for name in names if name != own or len(names) == 1]\n",
+        "    others = list(names)\n",
+        ("tests/controller/test_resolve.py",),
+    ),
+    Mutant(
+        "the control node is its own witness",
+        "fleetd/probes/rounds.py",
+        "        chosen = list(self._witnesses(host))[:WITNESSES]\n",
+        "        chosen: list[Host] = []\n",
+        ("tests/probes/test_rounds.py",),
+    ),
+    Mutant(
+        "the control node's own host fills a gap in an earlier wave",
+        "fleetd/rollout/gates.py",
+        "        if not later.apart and isinstance",
+        "        if isinstance",
+        ("tests/rollout/test_rollout.py",),
+    ),
+    Mutant(
         "the slot of a lost host is freed",
         "fleetd/rollout/transitions.py",
         "            return Lost(state.task, state.live, event.reason, event.at)\n",

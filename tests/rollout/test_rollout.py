@@ -36,13 +36,14 @@ POLICY = Policy(
 )
 
 
-def spec(policy: Policy = POLICY) -> RolloutSpec:
+def spec(policy: Policy = POLICY, *, apart: bool = False) -> RolloutSpec:
     names = list(OLD)
-    waves = (
+    waves: tuple[Wave, ...] = (
         Wave("canary", ("web1",), 2.0),
         Wave("half", ("web2", "web3", "web4"), 2.0),
         Wave("rest", ("web5", "web6")),
     )
+    waves = tuple(replace(wave, apart=apart and wave is not waves[0]) for wave in waves)
     hosts = tuple(HostPlan(name, Prebuilt(NEW[name]), checks=("web",)) for name in names)
     return RolloutSpec(
         "r-1", Kind.DEPLOY, "v2", None, "*", Goal.SWITCH, policy, (CHECK,), hosts, waves, "test", "", 5.0
@@ -52,7 +53,9 @@ def spec(policy: Policy = POLICY) -> RolloutSpec:
 class Fleet:
     """The hosts, as simple as can be: each obeys, ``bad`` ones answer 500 on the new system, ``away`` ones nothing."""
 
-    def __init__(self, policy: Policy = POLICY, bad: tuple[str, ...] = (), away: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, policy: Policy = POLICY, bad: tuple[str, ...] = (), away: tuple[str, ...] = (), apart: bool = False
+    ) -> None:
         self.world, self.now, self.bad, self.away = World(), 1000.0, bad, away
         self.runs = dict(OLD)
         self.default = dict(OLD)
@@ -62,7 +65,7 @@ class Fleet:
         self.patient = False
         """Whether to sleep as long as the planner says, rather than five seconds at most."""
         self.apply(e.ControllerStarted(self.now, 1, 0))
-        self.apply(e.RolloutRequested(self.now, "r-1", spec(policy)))
+        self.apply(e.RolloutRequested(self.now, "r-1", spec(policy, apart=apart)))
 
     def apply(self, event: e.Event) -> None:
         self.world.apply(event)
@@ -205,6 +208,14 @@ def test_an_offline_canary_is_replaced_never_passed_over() -> None:
     fleet = Fleet(away=("web1",))
     assert fleet.run() == "incomplete"
     assert fleet.world.rollouts["r-1"].header.waves[0].hosts == ("web1", "web2")
+
+
+def test_a_host_that_stands_apart_fills_no_gap_in_an_earlier_wave() -> None:
+    """It goes last whatever happens to the others: fleetd may run on it."""
+    fleet = Fleet(away=("web1",), apart=True)
+    assert fleet.run() == "rolled-back"
+    assert fleet.world.rollouts["r-1"].header.waves[0].hosts == ("web1",)
+    assert fleet.trials == []
 
 
 def test_a_fleet_out_of_reach_is_no_success() -> None:

@@ -112,6 +112,11 @@ class Control:
             raise LabError("fleetd does not run")
         return self._process.pid
 
+    def speak_to(self, server: str) -> None:
+        """Speak to a fleetd that somebody else has started, elsewhere."""
+        self.server = server
+        self._client = Client(server, None)
+
     def start(self) -> None:
         """Start fleetd and wait until it is ready."""
         log = (self.directory / "fleetd.log").open("ab")
