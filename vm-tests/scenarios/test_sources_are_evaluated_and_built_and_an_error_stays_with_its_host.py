@@ -138,6 +138,15 @@ def test_a_flake_goes_out_by_reference_and_by_commit(scene: Scene, tree: Tree, m
     assert done.returncode == 0, done.stdout + done.stderr + control.log()
     assert [scene.page(host) for host in hosts] == ["greeting v3"] * 2
     assert tree.git("status", "--porcelain") == ""
+    # A branch that was set back no longer contains what runs: refused before any host is touched, unless forced.
+    tree.git("reset", "-q", "--hard", second)
+    done = control.ctl("deploy")
+    assert done.returncode == 4, done.stdout + done.stderr + control.log()
+    assert f"{second} does not contain {third}" in done.stdout
+    assert [scene.page(host) for host in hosts] == ["greeting v3"] * 2
+    done = control.ctl("deploy", "--force")
+    assert done.returncode == 0, done.stdout + done.stderr + control.log()
+    assert [scene.page(host) for host in hosts] == ["greeting v2"] * 2
 
 
 def test_a_nix_file_goes_out_by_attribute(scene: Scene, tree: Tree) -> None:
