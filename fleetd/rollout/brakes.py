@@ -92,4 +92,5 @@ def is_held(world: World, rollout: Rollout, now: float) -> bool:
     waiting = rollout.tally.hosts[Mark.STARTABLE]
     if any(host in waiting for host in world.fleetwide.locks):
         return True
-    return any(waits_for_group(world, rollout, host, now) is not None for host in waiting)
+    grouped = waiting if rollout.header.spec.groups else ()
+    return any(waits_for_group(world, rollout, host, now) is not None for host in grouped)

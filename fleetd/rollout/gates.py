@@ -146,7 +146,7 @@ def _no_progress(draft: Draft, name: str, rollout: Rollout) -> str:
     header = rollout.header
     if header.phase is not e.Phase.ROLLING or header.paused is not None:
         return ""
-    if draft.is_isolated or is_held(draft.world, rollout, draft.now):
+    if draft.is_isolated:
         return ""
     if not rollout.tally.count(Mark.OPEN):
         return ""  # all that is waited for is how a lost host ended, which says nothing of the others
@@ -155,6 +155,8 @@ def _no_progress(draft: Draft, name: str, rollout: Rollout) -> str:
     due = max(header.progress_at, draft.world.freed_at, opened_at) + limit
     if draft.now < due:
         draft.wake(due)
+        return ""
+    if is_held(draft.world, rollout, draft.now):
         return ""
     if any(isinstance(rollout.hosts[host], Copying) for host in rollout.tally.hosts[Mark.STARTABLE]):
         return ""  # a copy has a limit of its own
