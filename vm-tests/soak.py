@@ -46,7 +46,6 @@ KINDS: tuple[Callable[[str, str, str], systems.System], ...] = (
     systems.sshd_off,
     systems.activation_fails,
     systems.sshd_when_needed,
-    systems.systemd_changed,
     systems.unit_flaps,
     lambda name, gateway, greeting: systems.slow_start(name, gateway, greeting, 4),
     lambda *words: systems.good(*words).with_fault("stop-unheard"),
