@@ -2,7 +2,7 @@
 SHELLS = fleetd/host/helper/fleetd-host tools/setup vm-tests/lab/supervise.sh vm-tests/lab/base/recipe.sh
 LAB = PYTHONPATH=vm-tests .venv/bin/python -m lab
 # Scenarios mostly wait: more of them at once than there are cores. Each worker has a lab of its own.
-WORKERS = 3
+WORKERS = 4
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
