@@ -31,15 +31,6 @@ Nothing of fleetd reads a host's wall clock (orders and guards are on its boot c
 what it breaks are certificates, timers and logs.
 """
 
-_BUSY_STATES = (
-    HelperState.SWITCHING,
-    HelperState.TRIAL,
-    HelperState.COMMITTING,
-    HelperState.STAGING,
-    HelperState.UNDOING,
-    HelperState.REVERTING,
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -131,7 +122,7 @@ def blocks(spec: RolloutSpec, host: str, record: HostRecord, facts: HostFacts, t
             "wrong-host",
             f"its machine-id is {facts.machine_id}, and was {record.machine_id} when it was last deployed",
         )
-    if facts.state in _BUSY_STATES:
+    if facts.state.is_moving or facts.state is HelperState.TRIAL:
         return "unsettled", f"activation {facts.id} of an earlier controller is still in state {facts.state}"
     old = facts.boots if stages(spec.goal, task, facts) else facts.goes_back_to(to)
     if not is_store_path(old):

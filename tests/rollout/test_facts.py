@@ -28,10 +28,16 @@ def test_a_host_that_says_nothing_sensible_of_its_system_is_left_alone_and_stops
     assert repr(current) in deferred.reason
 
 
+BUSY = [state for state in HelperState if state.is_moving or state is HelperState.TRIAL]
+
+
 @pytest.mark.parametrize(
     ("said", "kind"),
-    [({"state": HelperState.UNDOING, "id": "r-9.h1.1"}, "unsettled"), ({"machine_id": "another"}, "wrong-host")],
-    ids=["on its way back", "another machine"],
+    [
+        *(({"state": state, "id": "r-9.h1.1"}, "unsettled") for state in BUSY),
+        ({"machine_id": "another"}, "wrong-host"),
+    ],
+    ids=[*BUSY, "another machine"],
 )
 def test_a_host_is_not_called_current_by_its_paths_alone(said: dict[str, str], kind: str) -> None:
     built = Built()
