@@ -164,7 +164,7 @@ def control(deputy: Deputy, new: str, choice: random.Random) -> str:
         if status.state is not S.TRIAL or plan == "vanish":
             return plan
         deputy.send(deputy.write(Verb.EXTEND))
-        if plan == "revert" or status.failed_units or status.down_units:
+        if plan == "revert" or status.failed_units or status.down_units or status.behind_units:
             deputy.send(deputy.write(Verb.REVERT))
             return "revert"
         deputy.send(deputy.write(Verb.COMMIT), fresh=True)
