@@ -31,6 +31,11 @@ let
     };
     policy = mkOption { type = types.str; default = "default"; description = "The policy of its rollouts."; };
     on = mkOption { type = types.str; default = ""; description = "Its hosts, as a selector; empty is every host."; };
+    supersede = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether a delivery ends an earlier rollout of the same hosts.";
+    };
   };
 in
 {

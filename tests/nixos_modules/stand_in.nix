@@ -4,6 +4,7 @@
   mkOption = option: { isOption = true; } // option;
   types = {
     str = { name = "str"; };
+    bool = { name = "bool"; };
     strMatching = _: { name = "str"; };
     enum = values: { name = "enum"; inherit values; };
     listOf = of: { name = "list"; inherit of; };

@@ -87,8 +87,8 @@ def _type(hint: Any) -> dict[str, Any]:
         return {"name": "enum", "values": list(arguments)}
     if typing.get_origin(hint) is list:
         return {"name": "list", "of": _type(arguments[0])}
-    assert hint is str, hint
-    return {"name": "str"}
+    assert hint in (str, bool), hint
+    return {"name": hint.__name__}
 
 
 def test_the_module_s_options_are_the_daemon_s_keys() -> None:

@@ -145,6 +145,7 @@ class Simulation:
         self._away_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._waiting: list[Request] = []
+        self._refused = False
         self._ticks, self._ticked_at = 0, -1.0
         self.controller: Controller | None = None
 
@@ -293,7 +294,7 @@ class Simulation:
                 case _:
                     await controller.submit(RollBackRollout("r-1", "a person"))
         except RefusedError:
-            pass  # it was over by then
+            self._refused = True  # it was over by then, or held back from the start
 
     # -- crashes ------------------------------------------------------------------------------------------------
 
@@ -390,7 +391,11 @@ class Simulation:
         if lost and self.loop.time() < quiet_at + QUIET_S:
             return False
         pending = self._waiting or any(r.at_s > self.loop.time() for r in self.scenario.requests)
-        return bool(rollouts) and not pending and all(rollout.header.phase.is_final for rollout in rollouts)
+        return (
+            (bool(rollouts) or self._refused)
+            and not pending
+            and all(rollout.header.phase.is_final for rollout in rollouts)
+        )
 
     def _raise_failures(self) -> None:
         if self.failures:
