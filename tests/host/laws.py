@@ -605,6 +605,16 @@ def a_commit_that_fails_is_undone(rig: Rig) -> None:
     is_back(rig)
 
 
+def a_commit_goes_on_when_a_collector_fails_its_installer(rig: Rig) -> None:
+    """What was listed is gone before it is read: that says nothing of the new system."""
+    committing(rig)
+    (rig.root / "nix/var/nix/profiles/system-1-link").symlink_to(OLD)
+    rig.set("loader", "collected")
+    rig.run_commit()
+    shown = rig.shown()
+    assert (shown.state, shown.profile, shown.boot_default) == ("committed", NEW, NEW)
+
+
 def a_commit_that_hangs_is_undone_by_the_guard(rig: Rig) -> None:
     """At the commit's own deadline."""
     committing(rig)

@@ -172,6 +172,7 @@ boot)
   next loader
   case $how in
   fail) exit 1 ;;
+  collected) rm -f "$C"/../nix/var/nix/profiles/system-*-link; exit 1 ;;
   die) die ;;
   lie) exit 0 ;;
   garble)

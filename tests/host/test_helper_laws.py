@@ -141,6 +141,11 @@ MUTANTS = (
         '    [ "$REPLY" = "${M[old]}" ] || return 1\n  fi\n',
         "  fi\n",
     ),
+    Mutant(
+        "a_commit_goes_on_when_a_collector_fails_its_installer",
+        '  [ "$(compgen -G "$PROFILE-*-link")" != "$listed" ] || return 1\n',
+        "  return 1\n",
+    ),
     Mutant("a_commit_that_fails_is_undone", '  undo_default "$id" || loader=failed\n', ""),
     Mutant(
         "a_commit_that_hangs_is_undone_by_the_guard",
