@@ -49,12 +49,25 @@ FIND_HELPER = (
 )
 """Asked as the deploy user, once for each connection; ``$1`` is where the helper was the last time."""
 
-# Added to the host's store by content, so its path names exactly this program and nobody can change it.
-INSTALL_HELPER = (
-    'set -eu; d=$(mktemp -d); trap \'rm -rf "$d"\' EXIT; f="$d/$1"; cat > "$f"; chmod 755 "$f"; '
-    'p=$(nix-store --add "$f"); mkdir -p /nix/var/nix/gcroots/fleetd; '
-    'ln -sfn "$p" /nix/var/nix/gcroots/fleetd/helper; printf "%s\\n" "$p"'
-)
+HELPER_ROOTS = "/nix/var/nix/gcroots/fleetd"
+
+INSTALL_HELPER = """
+set -eu
+d=$(mktemp -d)
+trap 'rm -rf "$d"' EXIT
+f=$d/$1
+cat > "$f"
+chmod 755 "$f"
+p=$(nix-store --add "$f")
+mkdir -p "$2"
+ln -sfn "$p" "$2/helper"
+nix-store --add "$f"
+"""
+"""Makes the helper a path of the host's store, named ``$1`` and rooted in ``$2``, and prints it.
+
+By its content, so that the path names exactly this program and nobody can change it. Added twice: nothing holds it from
+the end of the first command until a collector that starts later sees the root.
+"""
 
 INSTALL_S = 30.0
 """A few dozen kilobytes and one path added to a store."""
@@ -301,7 +314,7 @@ class SshHosts:
         known = contact.helper if contact.helper.endswith(self._helper_name) else ""  # else it was another program
         found, _ = await self._say(link, ["sh", "-c", FIND_HELPER, "sh", known], b"", privileged=False)
         if not found.startswith("/"):
-            script = ["sh", "-c", INSTALL_HELPER, "sh", self._helper_name]
+            script = ["sh", "-c", INSTALL_HELPER, "sh", self._helper_name, HELPER_ROOTS]
             found, problem = await self._say(link, script, self._helper, privileged=True)
             if not found.startswith("/nix/store/"):
                 raise Unreachable(f"{host.name}: the helper cannot be installed: {problem or found}")

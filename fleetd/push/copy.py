@@ -112,7 +112,7 @@ class Copy:
                 elif missing:
                     with self._archives.in_use():
                         await asked.send(missing, self._archives, progress)
-                await self._root(await rooting, root, asked, [info.path for info in closure])
+                await self._root(await rooting, root, asked, toplevel)
             except (ServerEnded, OutcomeUnknown) as error:
                 raise await self._last_words(channel) from error
         return PushReport(len(missing), total)
@@ -126,7 +126,7 @@ class Copy:
             try:
                 if await asked.invalid([toplevel]):
                     return False
-                await self._root(await rooting, root, asked, [toplevel])
+                await self._root(await rooting, root, asked, toplevel)
             except (ServerEnded, OutcomeUnknown) as error:
                 raise await self._last_words(channel) from error
         return True
@@ -210,8 +210,14 @@ class Copy:
             except (ServerEnded, OutcomeUnknown) as error:
                 raise await self._last_words(channel) from error
 
-    async def _root(self, channel: ByteChannel, root: str, asked: Transfer, paths: Sequence[StorePath]) -> None:
-        """Make the root, and see that all is valid, before the server ends and lets go of its temporary roots."""
+    async def _root(self, channel: ByteChannel, root: str, asked: Transfer, toplevel: StorePath) -> None:
+        """Make the root, and see that it holds: that the top is valid, and with it all that it needs.
+
+        A collector reads the roots, and after them what servers hold (nix src/libstore/gc.cc, collectGarbage). One that
+        read them before this root was made, and comes to the servers once this one has ended, would know of neither.
+        So the top is asked for again: a collector that runs is told of it, and keeps it to its end; the next one sees
+        the root.
+        """
         where = f"{self._settings.root_directory}/{root}"
         try:
             channel.write(b"go\n")
@@ -224,8 +230,8 @@ class Copy:
         if status != 0:
             code = "disk-full" if "No space left" in said else "rejected"
             raise PushError(code, f"{self._host}: the root {where} cannot be made (exit {status}): {said}")
-        if left := await asked.invalid(paths, lock=False):
-            raise PushError("lost", f"{self._host}: {left[0]} is not valid there after the copy")
+        if await asked.invalid([toplevel]):
+            raise PushError("lost", f"{self._host}: {toplevel} is not valid there after the copy")
 
     async def _last_words(self, channel: ByteChannel) -> PushError:
         """Return why a server ended. Its stderr and status may arrive after the end of its answers."""

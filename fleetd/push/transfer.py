@@ -90,19 +90,18 @@ class Transfer:
         invalid = frozenset(await self.invalid([info.path for info in closure], substitute=substitute))
         return tuple(info for info in closure if info.path in invalid)
 
-    async def invalid(
-        self, paths: Sequence[StorePath], *, lock: bool = True, substitute: bool = False
-    ) -> list[StorePath]:
+    async def invalid(self, paths: Sequence[StorePath], *, substitute: bool = False) -> list[StorePath]:
         """Return which of these paths the host lacks, in their order; see ``missing``.
 
-        ``lock`` keeps them from being collected from now on; once was enough.
+        From now on they are kept from being collected, also by a collector that runs already (nix
+        src/libstore/gc.cc, addTempRoot).
         """
-        asking = self._ask(paths, lock, substitute)
+        asking = self._ask(paths, substitute)
         valid = await (asking if substitute else self._watched(asking, "it does not say which paths it has"))
         return [path for path in paths if path not in valid]
 
-    async def _ask(self, asked: Sequence[StorePath], lock: bool, substitute: bool) -> set[str]:
-        question = query_valid_paths(asked, lock=lock, substitute=substitute)
+    async def _ask(self, asked: Sequence[StorePath], substitute: bool) -> set[str]:
+        question = query_valid_paths(asked, lock=True, substitute=substitute)
         self._channel.write(question if self._greeted else hello() + question)
         await self._channel.drain()
         await self._greet()

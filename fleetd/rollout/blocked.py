@@ -10,8 +10,9 @@ from dataclasses import replace
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import limit_of
 from fleetd.rollout.held import host_held, rollout_held
+from fleetd.rollout.preparing import COPIES
 from fleetd.rollout.reasons import Blocked, Reason, instant
-from fleetd.rollout.starting import COPIES, ROLLBACK_REACH_S, has_turn_first
+from fleetd.rollout.starting import ROLLBACK_REACH_S, has_turn_first
 from fleetd.rollout.states import (
     Committed,
     Copied,

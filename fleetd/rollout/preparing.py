@@ -11,6 +11,10 @@ from fleetd.rollout.task import Effect, Flight, IllegalTransition, Task
 RETRY_LOST_S = 3.0
 """How soon a host of unknown outcome is asked again: short against every guard, long against a handshake."""
 
+COPIES = 3
+"""A copy that was cut goes on where it stopped; after three cuts the host is as good as out of reach. So it is after
+three copies that were gone when they were needed."""
+
 RETRIED_COPY_CODES = ("unreachable", "lost", "stalled")
 """Ways for a copy to end that say nothing about the closure or the host's disk."""
 

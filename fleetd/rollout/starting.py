@@ -14,6 +14,7 @@ from fleetd.rollout.brakes import freeze_of, is_braked, is_in_window, lock_of
 from fleetd.rollout.decision import CancelCopy, Draft, Inspect
 from fleetd.rollout.health import passed
 from fleetd.rollout.preflight import blocks, stages
+from fleetd.rollout.preparing import COPIES
 from fleetd.rollout.quorum import keeps_quorum
 from fleetd.rollout.seen import Observation
 from fleetd.rollout.spec import HostPlan, Kind
@@ -39,9 +40,6 @@ FACTS_FRESH_S = 60.0
 
 ROLLBACK_REACH_S = 600.0
 """How long a host that must go back may be out of reach until a person is needed: longer than a slow reboot."""
-
-COPIES = 3
-"""A copy that was cut goes on where it stopped; after three cuts the host is as good as out of reach."""
 
 ROLLBACKS_STRANDED = 2
 """When a second host is unwell on its old system too, the revision was not the cause: a person is needed."""

@@ -51,6 +51,8 @@ class Task:
     """How many of the attempts ended because no controller was there."""
     unsent: int = 0
     """How many times the order of a trial did not leave."""
+    copies_gone: int = 0
+    """How many times the host no longer had the copy when the order came."""
     derivation: str = ""
     """What the host builds ``to`` from, itself; empty where the control node has it and sends it."""
 

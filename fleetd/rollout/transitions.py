@@ -11,8 +11,8 @@ from dataclasses import replace
 from fleetd.model.facts import HelperState, Verdict
 from fleetd.model.order import Verb
 from fleetd.rollout import events as e
+from fleetd.rollout.preparing import COPIES, RETRY_LOST_S, copy, prepare
 from fleetd.rollout.preparing import RETRIED_COPY_CODES as RETRIED_COPY_CODES  # noqa: PLC0414 - imported from here as well
-from fleetd.rollout.preparing import RETRY_LOST_S, copy, prepare
 from fleetd.rollout.states import (
     Committed,
     Committing,
@@ -58,6 +58,7 @@ ABSENCES_FORGIVEN = 1
 """A host that went back because no controller was there is tried once more, and not for ever."""
 
 BLOCKING_CODES = (
+    "not-valid",
     "drifted",
     "unsettled",
     "wrong-host",
@@ -269,6 +270,9 @@ def _begin_rejected(task: Task, event: e.OrderRejected) -> HostState:
     if task.direction is Direction.ROLLBACK:
         reason = f"the host refused the rollback ({event.code}): {event.reason}"
         return Stranded(task, reason, event.at, untouched=True)
+    if event.code == "not-valid" and task.copies_gone + 1 < COPIES:
+        # Somebody's collector, or a store that was put back: it says nothing of the system.
+        return Pending(replace(task, copies_gone=task.copies_gone + 1), retry_at=event.at + RETRY_LOST_S)
     if event.code in BLOCKING_CODES:
         return Deferred(task, event.code, event.reason, event.at)
     return Failed(task, event.code, event.reason, event.at)

@@ -615,6 +615,22 @@ def a_commit_goes_on_when_a_collector_fails_its_installer(rig: Rig) -> None:
     assert (shown.state, shown.profile, shown.boot_default) == ("committed", NEW, NEW)
 
 
+def a_collector_waits_while_the_profile_is_set(rig: Rig) -> None:
+    """It would take the new generation away before the profile leads to it."""
+    committing(rig)
+    rig.set("profile", "collected")
+    rig.run_commit()
+    assert rig.shown().state == "committed"
+
+
+def a_profile_is_set_also_where_it_cannot_be_locked(rig: Rig) -> None:
+    """What everybody else does without is not worth a lost commit."""
+    committing(rig)
+    (rig.root / "nix/var/nix/profiles/system.lock").mkdir()
+    rig.run_commit()
+    assert rig.shown().state == "committed"
+
+
 def a_commit_that_hangs_is_undone_by_the_guard(rig: Rig) -> None:
     """At the commit's own deadline."""
     committing(rig)

@@ -146,6 +146,12 @@ MUTANTS = (
         '  [ "$(compgen -G "$PROFILE-*-link")" != "$listed" ] || return 1\n',
         "  return 1\n",
     ),
+    Mutant("a_collector_waits_while_the_profile_is_set", "  ( lock_profile; timeout", "  ( timeout"),
+    Mutant(
+        "a_profile_is_set_also_where_it_cannot_be_locked",
+        "( lock_profile; timeout",
+        "( lock_profile && [ -e /proc/self/fd/7 ] && timeout",
+    ),
     Mutant("a_commit_that_fails_is_undone", '  undo_default "$id" || loader=failed\n', ""),
     Mutant(
         "a_commit_that_hangs_is_undone_by_the_guard",

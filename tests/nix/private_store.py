@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,3 +110,45 @@ def temporary_directory() -> Iterator[Path]:
         for directory, _directories, _files in os.walk(place):
             os.chmod(directory, 0o700)
         shutil.rmtree(place)
+
+
+MANY = 40_000
+"""Links that a collector has to follow: a tenth of a second and more between two of the places where it looks."""
+
+
+class Collector:
+    """A collector of garbage that stands still after it has read the directory of roots.
+
+    It has not yet looked at what processes hold: it follows the links of ``profiles`` in between.
+    """
+
+    def __init__(self, store: PrivateStore) -> None:
+        self._store = store
+        many = store.root / "nix/var/nix/profiles/many"
+        many.mkdir(parents=True, exist_ok=True)
+        for number in range(MANY):
+            (many / f"{number}").symlink_to("/nowhere")
+        self._said = store.root / "collector.log"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        """Start it, and stop it there."""
+        env = {**os.environ, **self._store.env}
+        with self._said.open("wb") as log:
+            self._child = subprocess.Popen(["nix-store", "--gc"], stdout=log, stderr=log, env=env)
+        end = time.monotonic() + 30
+        while b"finding garbage collector roots" not in self._said.read_bytes():
+            assert self._child.poll() is None and time.monotonic() < end, self._said.read_bytes()
+            time.sleep(0.001)
+        time.sleep(0.02)  # the directory of roots is read first, and small
+        self._child.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._child is not None
+        self._child.send_signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        """Let it end, well."""
+        assert self._child is not None
+        self.go_on()
+        assert self._child.wait(60) == 0, self._said.read_bytes()

@@ -19,7 +19,7 @@ from fleetd.push import serve
 from fleetd.push.serve import SERVER_MAGIC, encode_int, encode_texts
 from fleetd.push.transfer import PushSettings
 from tests.push.channel import FakeHosts, SaidChannel
-from tests.push.test_pusher import ACK, ALL, GREETING, NONE, SENT, A, B, pusher
+from tests.push.test_pusher import ACK, GREETING, NONE, SENT, TOP, A, B, pusher
 
 QUICK = PushSettings(stall_s=0.1, last_words_s=0.1, root_timeout_s=0.1, write_bytes=1000, in_flight_bytes=4000)
 CODES = {"disk-full", "hash-mismatch", "rejected", "no-nix", "too-old", "stalled", "lost"}
@@ -28,7 +28,7 @@ CODES = {"disk-full", "hash-mismatch", "rejected", "no-nix", "too-old", "stalled
 LONGEST_S = 10.0
 """A hundred times what the settings allow: what is looked for are ends that never come."""
 
-TRUE = [GREETING, NONE, ACK, ACK, ALL]
+TRUE = [GREETING, NONE, ACK, ACK, TOP]
 PIECES = st.sampled_from(
     [*TRUE, encode_texts([A.path]), encode_texts(["/nix/store/other"]), encode_int(0)]
 ) | st.one_of(

@@ -27,7 +27,7 @@ from fleetd.push.pusher import ServePusher
 from fleetd.push.serve import add_to_store, hello
 from fleetd.push.stripes import STRIPES
 from fleetd.push.transfer import PushSettings
-from tests.nix.private_store import PrivateStore, temporary_directory, text_file
+from tests.nix.private_store import Collector, PrivateStore, temporary_directory, text_file
 from tests.push.channel import FakeHosts, SubprocessChannel
 
 HOST = Host("web1", ("10.0.0.1",))
@@ -135,6 +135,27 @@ async def test_a_collector_during_the_push_takes_nothing(rig: Rig, monkeypatch: 
     report = await rig.push(toplevel)
     assert collected == ["once"]
     assert report.paths == 0
+    assert rig.host.is_valid(toplevel)
+
+
+@pytest.mark.asyncio
+async def test_a_collector_that_has_just_read_the_roots_takes_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not seen the root that is made now; by the time it looks at what servers hold, a copy would be over."""
+    toplevel = closure(rig.control)
+    collector = Collector(rig.host)
+    plain = SubprocessChannel.write
+
+    def collecting(channel: SubprocessChannel, data: bytes) -> None:
+        if data == b"go\n":
+            collector.begin()
+            asyncio.get_running_loop().call_later(1, collector.go_on)
+        plain(channel, data)
+
+    monkeypatch.setattr(SubprocessChannel, "write", collecting)
+    await rig.push(toplevel)
+    await asyncio.to_thread(collector.end)
     assert rig.host.is_valid(toplevel)
 
 

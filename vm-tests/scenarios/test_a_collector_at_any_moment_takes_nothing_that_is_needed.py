@@ -68,7 +68,7 @@ def test_a_collector_at_any_moment_takes_nothing_that_is_needed(scene: Scene, tm
     while (rollout := control.rollout(name))["finished_at"] is None:
         seen |= {host["state"] for host in rollout["hosts"].values()}
         collect(store, hosts)
-    assert rollout["phase"] == "succeeded", control.log()
+    assert rollout["phase"] == "succeeded", f"{rollout}\n{control.log()}"
     assert {"trial", "committed"} <= seen, "the collector ran in the middle of it"
     collect(store, hosts)
     for host in hosts:
