@@ -23,7 +23,7 @@ HELPER_ON_HOST = "/nix/store/00000000000000000000000000000000-"
 async def install(process: Process) -> None:
     """Take the helper, as a host does."""
     await process.stdin.read()
-    name = shlex.split(process.command or "")[-1]
+    name = shlex.split(process.command or "")[-2]
     process.stdout.write(f"{HELPER_ON_HOST}{name}\n".encode())
     process.exit(0)
 
@@ -196,7 +196,7 @@ class SshServer:
             answer = self.answers.get(last, reply(b"", status=127))
             if "if [ -x" in line:
                 answer = self.find
-            elif last.startswith("fleetd-host-"):
+            elif "nix-store --add" in line:
                 answer = self.install
             await answer(process)
         except (asyncssh.Error, OSError):
