@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from fleetd.host.wire import Reply, encode_order
+from fleetd.host.wire import Reply, encode_order, status_of
 from fleetd.model.fence import Fence
 from fleetd.model.order import Order, OrderTimes, Verb
 from tests.host.rig import HOST, MACHINE_ID, Died, Rig, toplevel
@@ -603,6 +603,36 @@ def a_commit_that_fails_is_undone(rig: Rig) -> None:
     assert rig.shown().profile == NEW
     run_reverts(rig)
     is_back(rig)
+
+
+def what_the_installer_said_is_told_with_a_commit_that_failed(rig: Rig) -> None:
+    """In the reason, its end; in the log, more of it. Its own words are what a person needs to mend it."""
+    committing(rig)
+    rig.set("journal-commit", "copying a kernel\nno space left on /boot")
+    rig.set("loader", "fail")
+    rig.run_commit()
+    run_reverts(rig)
+    is_back(rig)
+    status = status_of(rig.ask("status"))
+    failed = "the commit failed: the boot loader could not be installed"
+    assert status.message == f"{failed}: copying a kernel | no space left on /boot"
+
+
+def the_log_of_a_commit_that_failed_has_its_installer(rig: Rig) -> None:
+    """And that of one that went well has nothing to tell."""
+    committing(rig)
+    rig.set("journal-commit", "no space left on /boot")
+    rig.run_commit()
+    assert "== profile" not in status_of(rig.ask("status")).log
+    rig.set("loader", "fail")
+    later = {"id": f"r-2.{HOST}.1", "toplevel": OTHER, "expect_current": NEW, "expect_profile": NEW}
+    rig.order(order(rig, Verb.TRIAL, 20, **later))
+    rig.run_switch()
+    rig.order(order(rig, Verb.COMMIT, 21, id=later["id"]))
+    rig.run_commit()
+    run_reverts(rig)
+    assert rig.shown().state == "reverted"
+    assert status_of(rig.ask("status")).log.endswith("== profile and boot loader\nno space left on /boot")
 
 
 def a_commit_goes_on_when_a_collector_fails_its_installer(rig: Rig) -> None:

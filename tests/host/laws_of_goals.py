@@ -146,6 +146,17 @@ def a_stage_whose_loader_lies_is_put_back(rig: Rig) -> None:
     assert "the boot default is" in status_of(rig.ask("status")).message
 
 
+def what_the_installer_said_is_told_with_what_was_not_staged(rig: Rig) -> None:
+    """In the reason and in the log, as with a commit."""
+    rig.set("loader", "fail")
+    rig.set("journal-stage", "no space left on /boot")
+    staged(rig)
+    is_back(rig)
+    status = status_of(rig.ask("status"))
+    assert status.message == "nothing was staged: the boot loader could not be installed: no space left on /boot"
+    assert status.log == "== profile and boot loader\nno space left on /boot"
+
+
 def a_stage_that_was_killed_is_put_back(rig: Rig) -> None:
     """Whatever it had come to: nobody knows whether its boot loader was whole."""
     rig.set("loader", "die-after")
@@ -289,6 +300,7 @@ LAWS: tuple[Law, ...] = (
     a_switch_by_others_is_no_answer_to_a_dry_activation,
     what_is_staged_boots_next_and_nothing_is_switched,
     a_stage_whose_loader_lies_is_put_back,
+    what_the_installer_said_is_told_with_what_was_not_staged,
     a_stage_that_was_killed_is_put_back,
     power_lost_while_staging_ends_whole,
     a_host_that_booted_what_was_being_staged_is_staged,

@@ -242,6 +242,15 @@ IP = r"""#!/usr/bin/env bash
 cat CONTROL/route
 """
 
+# What the units of an activation wrote: a file for each kind of unit.
+JOURNALCTL = r"""#!/usr/bin/env bash
+[ ! -e CONTROL/journal-hangs ] || exec /bin/sleep 1000
+for word; do
+  case $word in *fleetd-*) word=${word#*fleetd-}; cat "CONTROL/journal-${word%%-*}" 2>/dev/null ;; esac
+done
+exit 0
+"""
+
 # Each start of a unit has a number of its own.
 INVOCATIONS = r"""
 invocation() { cat "$C/invocation-$1" 2>/dev/null || echo 1; }
@@ -258,7 +267,7 @@ STUBS = {
     "sleep": "#!/bin/sh\n",
     "wall": "#!/bin/sh\nprintf '%s\\n' \"$1\" >CONTROL/wall.tmp && mv CONTROL/wall.tmp CONTROL/wall\n",
     "logger": "#!/bin/sh\n",
-    "journalctl": "#!/bin/sh\n[ ! -e CONTROL/journal-hangs ] || exec /bin/sleep 1000\n",
+    "journalctl": JOURNALCTL,
 }
 
 

@@ -152,6 +152,8 @@ MUTANTS = (
         "( lock_profile; timeout",
         "( lock_profile && [ -e /proc/self/fd/7 ] && timeout",
     ),
+    Mutant("what_the_installer_said_is_told_with_a_commit_that_failed", '  add_last_words "fleetd-commit-$id"\n', ""),
+    Mutant("the_log_of_a_commit_that_failed_has_its_installer", ' *) log_of_default "$1" "$2" ;;', " *) ;;"),
     Mutant("a_commit_that_fails_is_undone", '  undo_default "$id" || loader=failed\n', ""),
     Mutant(
         "a_commit_that_hangs_is_undone_by_the_guard",
@@ -454,6 +456,7 @@ MUTANTS = (
     Mutant("a_switch_by_others_is_no_answer_to_a_dry_activation", "[ $code != 11 ] || refuse", "true || refuse"),
     Mutant("what_is_staged_boots_next_and_nothing_is_switched", "    if make_default; then", "    if false; then"),
     Mutant("a_stage_whose_loader_lies_is_put_back", 'boots "${M[new]}" || { WHY', "true || { WHY"),
+    Mutant("what_the_installer_said_is_told_with_what_was_not_staged", '    add_last_words "fleetd-stage-$id"\n', ""),
     Mutant("a_stage_that_was_killed_is_put_back", "  if [ $attempts = 1 ]; then", "  if true; then"),
     Mutant(
         "power_lost_while_staging_ends_whole",

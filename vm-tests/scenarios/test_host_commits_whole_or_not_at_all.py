@@ -67,10 +67,18 @@ def test_a_commit_reaches_profile_and_boot_default_and_survives_a_reboot(rig: Ri
     assert (rig.current, rig.booted) == (new, new)
 
 
-@pytest.mark.parametrize("fault", ["boot-loader", "boot-fail-between", "boot-die-between"])
-def test_an_installer_that_fails_or_dies_is_undone(rig: Rig, deputy: Deputy, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("boot-loader", "failed on purpose"), ("boot-fail-between", "failed on purpose"), ("boot-die-between", "Killed")],
+)
+def test_an_installer_that_fails_or_dies_is_undone_and_its_words_are_told(
+    rig: Rig, deputy: Deputy, fault: str, words: str
+) -> None:
     begin(rig, deputy, rig.good("v2").with_fault(fault))
     is_back(rig, deputy)
+    status = deputy.status()
+    assert words in status.message
+    assert words in status.log.partition("== profile and boot loader")[2]
 
 
 def test_an_installer_that_hangs_is_undone_at_the_deadline_of_the_commit(rig: Rig, deputy: Deputy) -> None:
