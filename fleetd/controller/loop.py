@@ -32,15 +32,16 @@ from fleetd.controller.commands import (
     UnfreezeFleet,
     UnlockHost,
 )
+from fleetd.controller.folding import fold, records_of
 from fleetd.controller.holds import held, refuse_held
 from fleetd.controller.verbs import clearing, said
-from fleetd.errors import FleetdError, JournalError, NotFoundError, OverloadedError, RefusedError, UsageError
+from fleetd.errors import FleetdError, NotFoundError, OverloadedError, RefusedError, UsageError
 from fleetd.executor.broken import Outcome
 from fleetd.executor.executor import Executor, Job
 from fleetd.ports import ForwardClock, Journal, ReadModels, Record
 from fleetd.rollout import events as e
 from fleetd.rollout.blame import to_tell
-from fleetd.rollout.codec import CodecError, decode_event, encode_event
+from fleetd.rollout.codec import encode_event
 from fleetd.rollout.decision import (
     CancelCopy,
     Extend,
@@ -64,7 +65,6 @@ from fleetd.rollout.world import World
 
 INBOX_LIMIT = 1000
 OUTCOMES_A_TICK = 5000
-RECORD_VERSION = 1
 
 SHORTEST_SLEEP_S = 0.01
 
@@ -144,11 +144,7 @@ class Controller:
         self.started = True
 
     def _replay(self, record: Record) -> None:
-        try:
-            event = decode_event(record.kind, record.at, record.rollout, record.host, record.data)
-            self.world.apply(event)
-        except (CodecError, IllegalTransition) as error:
-            raise JournalError(f"record {record.seq} ({record.kind}) of the journal is corrupt: {error}") from error
+        event = fold(self.world, record)
         if isinstance(event, e.RolloutRequested) and event.spec.key is not None:
             self._keys[event.spec.key] = event.rollout
 
@@ -312,11 +308,7 @@ class Controller:
         return found.header
 
     async def _append(self, events: Sequence[e.Event]) -> None:
-        first = self.world.seq - len(events) + 1
-        records = []
-        for seq, event in enumerate(events, first):
-            kind, rollout, host, data = encode_event(event)
-            records.append(Record(seq, self.world.term, event.at, rollout, host, kind, RECORD_VERSION, data))
+        records = records_of(events, self.world.seq - len(events) + 1, self.world.term)
         await self._journal.append(records, self._models(events))
         self.durable_seq = self.world.seq
 

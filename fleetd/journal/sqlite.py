@@ -19,7 +19,7 @@ from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, fu
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
-from fleetd.errors import JournalError
+from fleetd.errors import CorruptJournal, JournalError
 from fleetd.journal import tables
 from fleetd.ports import ReadModels, Record
 
@@ -71,9 +71,9 @@ class SqliteJournal:
             head = connection.execute(select(tables.head.c.seq)).scalar_one()
         for expected, record in enumerate(records, 1):
             if record.seq != expected:
-                raise JournalError(f"{self._place()}: record {expected} is missing (the next one is {record.seq})")
+                raise CorruptJournal(f"{self._place()}: record {expected} is missing (the next one is {record.seq})")
         if len(records) != head:
-            raise JournalError(f"{self._place()}: the head says {head}, and the newest record is {len(records)}")
+            raise CorruptJournal(f"{self._place()}: the head says {head}, and the newest record is {len(records)}")
         return records
 
     async def append(self, records: Sequence[Record], models: ReadModels) -> None:
@@ -260,7 +260,7 @@ def _record(row: Any) -> Record:
     try:
         data = json.loads(row.data)
     except ValueError as error:
-        raise JournalError(f"record {row.seq} ({row.kind}) of the journal cannot be read: {error}") from error
+        raise CorruptJournal(f"record {row.seq} ({row.kind}) of the journal cannot be read: {error}") from error
     return Record(row.seq, row.term, row.at, row.rollout, row.host, row.kind, row.version, data)
 
 
