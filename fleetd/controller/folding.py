@@ -8,7 +8,6 @@ from fleetd.errors import CorruptJournal, NewerJournal
 from fleetd.ports import Record
 from fleetd.rollout import events as e
 from fleetd.rollout.codec import decode_event, encode_event
-from fleetd.rollout.task import IllegalTransition
 from fleetd.rollout.versions import TooNew, version_of
 from fleetd.rollout.world import World
 

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,8 @@ Document = Mapping[str, object]
 
 FILE = "journal.sqlite"
 LOCK = "lock"
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class SqliteJournal:
@@ -64,10 +67,13 @@ class SqliteJournal:
         return await self._on(self._writer, self._replay)
 
     def _replay(self) -> list[Record]:
+        records: list[Record] = []
         with self._connect() as connection:
-            records = [
-                _record(row) for row in connection.execute(select(tables.journal).order_by(tables.journal.c.seq))
-            ]
+            try:
+                records.extend(map(_record, connection.execute(select(tables.journal).order_by(tables.journal.c.seq))))
+            except SQLAlchemyError as error:
+                after = f"what follows record {records[-1].seq}" if records else "the first record"
+                raise CorruptJournal(f"{self._place()}: {after} cannot be read: {_words(error)}") from error
             head = connection.execute(select(tables.head.c.seq)).scalar_one()
         for expected, record in enumerate(records, 1):
             if record.seq != expected:
@@ -205,8 +211,9 @@ class SqliteJournal:
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, work)
         except SQLAlchemyError as error:
-            # SQLite's own words, without the link that the library adds to them.
-            raise JournalError(f"{self._place()}: {getattr(error, 'orig', None) or error}") from error
+            told = f"{self._place()}: {_words(error)}"
+            code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+            raise (CorruptJournal(told) if code in _DAMAGED else JournalError(told)) from error
         except OSError as error:
             raise JournalError(f"{error.filename or self._place()}: {error.strerror}") from error
         except ValueError as error:
@@ -222,6 +229,11 @@ class SqliteJournal:
 
     def _place(self) -> str:
         return str(self._directory / FILE)
+
+
+def _words(error: SQLAlchemyError) -> str:
+    """Return SQLite's own words, without the link that the library adds to them."""
+    return str(getattr(error, "orig", None) or error)
 
 
 def _own(path: Path) -> int:
