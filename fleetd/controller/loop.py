@@ -34,11 +34,12 @@ from fleetd.controller.commands import (
 )
 from fleetd.controller.folding import fold, records_of
 from fleetd.controller.holds import held, refuse_held
+from fleetd.controller.models import models_of
 from fleetd.controller.verbs import clearing, said
-from fleetd.errors import FleetdError, NotFoundError, OverloadedError, RefusedError, UsageError
+from fleetd.errors import FleetdError, JournalError, NotFoundError, OverloadedError, RefusedError, UsageError
 from fleetd.executor.broken import Outcome
 from fleetd.executor.executor import Executor, Job
-from fleetd.ports import ForwardClock, Journal, ReadModels, Record
+from fleetd.ports import ForwardClock, Journal, Record
 from fleetd.rollout import events as e
 from fleetd.rollout.blame import to_tell
 from fleetd.rollout.codec import encode_event
@@ -53,12 +54,12 @@ from fleetd.rollout.decision import (
     Reach,
     Witness,
 )
-from fleetd.rollout.documents import host_document, record_document, rollout_document
+from fleetd.rollout.documents import rollout_document
 from fleetd.rollout.header import Header
 from fleetd.rollout.observations import Observed, note
 from fleetd.rollout.planner import plan
 from fleetd.rollout.roots import wanted_roots
-from fleetd.rollout.spec import RolloutSpec
+from fleetd.rollout.spec import RolloutSpec, rollout_name
 from fleetd.rollout.states import Copying, Pending
 from fleetd.rollout.transitions import IllegalTransition
 from fleetd.rollout.world import World
@@ -131,6 +132,8 @@ class Controller:
         term = await self._journal.open()
         for record in await self._journal.replay():
             self._replay(record)
+        if self.world.recovering:
+            raise JournalError("a recovery was begun and did not end: run `fleetd recover` again")
         # The journal's time never goes back; one that stood still until a clock that was set back has caught up would
         # let no deadline pass and every answer look old.
         self._clock.go_on_from(self.world.last_at)
@@ -248,7 +251,7 @@ class Controller:
                 if command.key is not None and command.key in self._keys:
                     return (), self._repeated(RequestKey(command.key, command.request)), True
                 refuse_held(self.world, command)
-                name = f"r-{len(self.world.rollouts) + 1}"
+                name = rollout_name(self.world.numbered + 1)
                 return (e.RolloutRequested(now, name, replace(command, id=name)),), name, False
             case RequestKey():
                 return (), self._repeated(command), True
@@ -309,35 +312,8 @@ class Controller:
 
     async def _append(self, events: Sequence[e.Event]) -> None:
         records = records_of(events, self.world.seq - len(events) + 1, self.world.term)
-        await self._journal.append(records, self._models(events))
+        await self._journal.append(records, models_of(self.world, events))
         self.durable_seq = self.world.seq
-
-    def _models(self, events: Sequence[e.Event]) -> ReadModels:
-        """Return the documents that these events change."""
-        everything = any(isinstance(event, e.ControllerStarted | e.FleetEvent | e.RolloutFinished) for event in events)
-        names = dict.fromkeys(getattr(event, "rollout", "") for event in events)
-        touched = {(getattr(event, "rollout", ""), getattr(event, "host", "")): None for event in events}
-        if everything:
-            names |= dict.fromkeys(name for name, _rollout in self.world.active())
-        rollouts = {name: self.world.rollouts[name] for name in names if name in self.world.rollouts}
-        hosts: dict[tuple[str, str], None] = {key: None for key in touched if key[1]}
-        for name, rollout in rollouts.items():
-            fresh = any(isinstance(event, e.RolloutRequested) and event.rollout == name for event in events)
-            if everything or fresh:
-                hosts |= {(name, host): None for host in rollout.hosts}
-        now = self.world.last_at
-        return ReadModels(
-            rollouts={name: rollout_document(self.world, rollout, now) for name, rollout in rollouts.items()},
-            rollout_hosts={
-                (name, host): host_document(self.world.rollouts[name], host)
-                for name, host in hosts
-                if name in self.world.rollouts and host in self.world.rollouts[name].hosts
-            },
-            hosts={
-                host: record_document(self.world.record(host)) for _name, host in hosts if host in self.world.records
-            },
-            requests={},
-        )
 
     # -- out ----------------------------------------------------------------------------------------------------
 

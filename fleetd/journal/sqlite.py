@@ -44,11 +44,11 @@ class SqliteJournal:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
 
-    async def open(self) -> int:
+    async def open(self, *, only_look: bool = False) -> int:
         """Take ownership and raise the term. Raises JournalError when another process owns the directory."""
-        return await self._on(self._writer, self._open)
+        return await self._on(self._writer, lambda: self._open(0 if only_look else 1))
 
-    def _open(self) -> int:
+    def _open(self, terms: int) -> int:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _own(self._directory / LOCK)
         engine = create_engine(URL.create("sqlite", database=str(self._directory / FILE)))
@@ -58,9 +58,22 @@ class SqliteJournal:
             tables.metadata.create_all(connection)
             if connection.execute(select(tables.head.c.seq)).first() is None:
                 connection.execute(insert(tables.head).values(one=1, seq=0, term=0))
-            connection.execute(update(tables.head).values(term=tables.head.c.term + 1))
+            connection.execute(update(tables.head).values(term=tables.head.c.term + terms))
             self._term = connection.execute(select(tables.head.c.term)).scalar_one()
         return self._term
+
+    async def raise_term(self, least: int) -> int:
+        """Raise the term to at least this one."""
+
+        def raise_it() -> int:
+            with self._engine_or_fail().begin() as connection:
+                mine = update(tables.head).where(tables.head.c.term == self._term)
+                if connection.execute(mine.values(term=max(self._term, least))).rowcount != 1:
+                    raise JournalError(f"{self._place()}: another controller wrote here; this one has lost the journal")
+            self._term = max(self._term, least)
+            return self._term
+
+        return await self._on(self._writer, raise_it)
 
     async def replay(self) -> Sequence[Record]:
         """Return every record. Raises JournalError naming the first that cannot be read."""

@@ -33,7 +33,7 @@ UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
 ADDED: Mapping[str, tuple[str, ...]] = {}
 """Fields that the release before does not know, by class."""
 
-NEW_KINDS: tuple[str, ...] = ()
+NEW_KINDS: tuple[str, ...] = ("RecoveryBegan", "ActivationRecovered", "HostRecovered", "RecoveryEnded")
 """Records that the release before does not know."""
 
 
