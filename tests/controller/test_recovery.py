@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from random import Random
@@ -47,6 +47,7 @@ class Place:
         for machine in self.simulation.machines.values():
             machine.changed = lambda _machine: None  # the watch follows one journal, and here there are two
         self.dies_after, self.kept = dies_after, kept
+        self.dies_when: Callable[[Record], bool] = lambda _record: False
         self.appends: list[int] = []
         self.disk = Disk()
 
@@ -60,7 +61,7 @@ class Place:
 
         def after(records: Sequence[Record]) -> None:
             self.appends.append(len(whole.records))
-            if len(self.appends) >= self.dies_after:
+            if len(self.appends) >= self.dies_after or any(map(self.dies_when, records)):
                 gone.set()
                 raise JournalError("the disk is gone")
 
@@ -128,6 +129,7 @@ def assert_true_of(place: Place, world: World, report: Report) -> None:
             assert record.left == record.wanted == host.current
         assert record.tried is None
         assert host.fence < Fence(world.term + 1, 0)
+        assert world.gave(host.fence)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -255,6 +257,27 @@ def test_without_a_recovery_nothing_is_started_on_hosts_that_know_more_than_the_
             assert (machines[name].host.current, machines[name].host.fence) == before[name]
             assert isinstance(states[name], Deferred | Skipped)
         assert any("fleetd recover" in state.reason for state in states.values() if isinstance(state, Deferred))
+
+    run(place, live())
+
+
+def test_what_is_in_trial_is_taken_back_by_an_order_and_waited_for() -> None:
+    """Of a journal that is lost whole; the way back is slow, so that the host is asked many times."""
+    slow = replace(SCENARIO, behaviours={system("h1", 2): replace(GOOD, revert_s=100.0)})
+    place = Place(slow, 10**6, 0)
+    place.dies_when = lambda record: record.kind == "HostReported" and record.data["state"] == "trial"
+
+    async def live() -> None:
+        await place.live_and_die()
+        began_s = place.loop.time()
+        report, world = await place.recover()
+        assert_true_of(place, world, report)
+        status = place.simulation.machines["h1"].status()
+        assert (status.state, status.by) == (HelperState.REVERTED, "order")
+        assert place.loop.time() - began_s < 110
+        assert "activation r-1.h1.1 that this journal does not know is trial" in report.hosts["h1"]
+        assert f"was left with {system('h1', 1)} by r-1.h1.1" in report.hosts["h1"]
+        assert world.record("h1").left == system("h1", 1)
 
     run(place, live())
 
