@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from fleetd.model.fence import NO_FENCE, Fence
 
 ANY_SEQ = 10**18
 """No journal gets this far."""
 
 
+@dataclass(slots=True)
 class Terms:
-    """The fold of the starts: where each term ended."""
+    """The fold of the starts: the term that is now, and where each one before it ended."""
 
-    def __init__(self) -> None:
-        self.now = 0
-        self._last: dict[int, int] = {}
+    now: int = 0
+    _last: dict[int, int] = field(default_factory=dict)
 
     def begin(self, term: int, seq: int) -> None:
         """Begin a term after record ``seq``."""
