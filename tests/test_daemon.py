@@ -256,7 +256,12 @@ def test_a_key_that_opens_nothing_is_told(rig: Rig) -> None:
 
 
 def test_usage_is_told(rig: Rig) -> None:
-    for words, told in ((["--cofnig", "x"], "unrecognized arguments"), (["--config", "/nowhere"], "cannot be read")):
+    for words, told in (
+        (["--cofnig=x"], "unrecognized arguments"),
+        (["--config", "/nowhere"], "cannot be read"),
+        (["recover", "--config", "/nowhere"], "cannot be read"),
+        (["--dry-run"], "--dry-run belongs to recover"),
+    ):
         done = subprocess.run([FLEETD, *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode in (1, 2)
         assert told in done.stderr

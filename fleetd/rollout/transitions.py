@@ -101,10 +101,10 @@ def evolve(state: HostState, event: e.HostEvent) -> HostState:
             return _not_sent(state, event)
         case e.ContactLost() if isinstance(state, LiveState) and _flies(state.live, event.fence):
             return replace(state, live=_lost(state.live, event.at))
-        case e.ActivationRecovered():
-            return _recovered(state, event)
         case e.HostReported() | e.OrderRejected() | e.OrderNotSent() | e.ContactLost() | e.DryRunDone():
             raise IllegalTransition(state, event)
+        case e.ActivationRecovered():
+            return _recovered(state, event)
         case _:
             return _decide(state, event)
 
