@@ -24,6 +24,7 @@ from fleetd.config import Settings, load
 from fleetd.controller.intake import Intake
 from fleetd.controller.loop import Controller
 from fleetd.controller.own_host import Machine, own_host, witnesses
+from fleetd.controller.recovery import Recovery, Report
 from fleetd.errors import FleetdError
 from fleetd.executor.activity import Activity
 from fleetd.executor.changes import Changes
@@ -61,6 +62,11 @@ LAST_EXTEND_TIMEOUT_S = 15.0
 
 NOTIFY_WAIT_S = 5.0
 """That it is ready, or about to end, is worth a wait: systemd would end a daemon that it takes for hung."""
+
+RECOVER_HELP = "after a restored backup: ask all hosts what the journal does not know, and end what is under way"
+
+NOT_ALL_KNOWN = 5
+"""Exit code of a recovery that could not ask every host; as of a deploy that could not."""
 
 BROKEN_FLEET = "the fleet is broken: the last good one serves, and nothing new starts until it is mended"
 
@@ -193,10 +199,31 @@ class Daemon:
                 await listener.close()
                 await self._last_extend()
         finally:
-            await self.executor.close()
-            await self.probes.close()
-            await self.hosts.close()
-            await self.journal.close()
+            await self._close()
+
+    async def recover(self, *, only_look: bool) -> Report:
+        """Ask the hosts what a restored journal does not know (``controller.recovery``). Raises JournalError.
+
+        Raises ConfigError, SourceError where the fleet cannot be read.
+        """
+        try:
+            await self.intake.start()
+            recovery = Recovery(
+                clock=self.clock,
+                journal=self.journal,
+                hosts=self.hosts,
+                fleet=self.intake.current,
+                contact_s=self.settings.contact_s,
+            )
+            return await (recovery.look() if only_look else recovery.run())
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        await self.executor.close()
+        await self.probes.close()
+        await self.hosts.close()
+        await self.journal.close()
 
     async def _until(self, stop: asyncio.Event, is_ready: Callable[[], None]) -> None:
         """Run the controller until told to stop. Raises JournalError, after which the process must end."""
@@ -324,11 +351,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="fleetd", description="Rolls NixOS fleets forward in waves, and back.")
     parser.add_argument("--config", help="TOML file (default: $FLEETD_CONFIG or /etc/fleetd/config.toml)")
     parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("command", nargs="?", choices=["recover"], help=RECOVER_HELP)
+    parser.add_argument("--dry-run", action="store_true", help="with recover: only say what it would do")
     args = parser.parse_args()
+    if args.dry_run and args.command is None:
+        parser.error("--dry-run belongs to recover")
     try:
         settings = load(args.config)
-        log.configure(settings.log_format)
-        uvloop.run(Daemon(settings).run())
+        log.configure(settings.log_format, quiet=args.command is not None)
+        daemon = Daemon(settings)
+        if args.command is not None:
+            report = uvloop.run(daemon.recover(only_look=args.dry_run))
+            sys.stdout.write("".join(f"{line}\n" for line in report.lines(only_look=args.dry_run)))
+            return NOT_ALL_KNOWN if report.silent else 0
+        uvloop.run(daemon.run())
     except FleetdError as error:
         sys.stderr.write(f"fleetd: {error}\n")
         return 1

@@ -15,6 +15,8 @@
     ├── OverloadedError         a bounded queue is full; try again            (exit 6, HTTP 503)
     ├── SourceError             evaluation or build failed, in Nix's words    (exit 7, HTTP 422)
     ├── JournalError            the journal cannot be read or written; the process ends
+    │   ├── CorruptJournal      a record is damaged or missing; the text names its place and what to do
+    │   └── NewerJournal        a record is of a later release
     ├── HostError               one host, one contact
     │   ├── Unreachable         no connection was made: the host did nothing
     │   ├── HostIdentityError   the host key is not the known one; both fingerprints are in the text
@@ -122,6 +124,31 @@ class JournalError(FleetdError):
     """The journal cannot be read or written, or another process owns it."""
 
     kind = "journal"
+
+
+class CorruptJournal(JournalError):
+    """Something of the journal is damaged or missing: nothing is repaired and nothing started.
+
+    ``what`` names the place and what is wrong with it; what to do is said here, once for all of them.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}. No record was changed, and hosts go on without fleetd: those in trial go back by themselves."
+            " Keep a copy of the state directory, restore it from a backup, and run `fleetd recover` before fleetd"
+            " starts (docs/operations.md)"
+        )
+
+
+class NewerJournal(JournalError):
+    """A record was written by a later release than this program."""
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(
+            f"{place} was written by a newer fleetd, or is damaged: {what}. No record was changed. Start the release"
+            " that wrote it, or restore the state directory from a backup of this one and run `fleetd recover`"
+            " (docs/operations.md)"
+        )
 
 
 class HostError(FleetdError):

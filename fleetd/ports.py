@@ -332,8 +332,15 @@ class ReadModels:
 class Journal(Protocol):
     """The durable list of facts. One owner, one writer."""
 
-    async def open(self) -> int:
-        """Take ownership, raise the term durably, return it. Raises JournalError when another process owns it."""
+    async def open(self, *, only_look: bool = False) -> int:
+        """Take ownership, raise the term durably, return it. Raises JournalError when another process owns it.
+
+        ``only_look``: the term stays as it is, and nothing is to be appended.
+        """
+        ...
+
+    async def raise_term(self, least: int) -> int:
+        """Raise the term of the owner to ``least`` durably, if it is lower; returns it. Raises JournalError."""
         ...
 
     async def replay(self) -> Sequence[Record]:

@@ -208,7 +208,7 @@ def overwrite(rig: Rig) -> None:
     [
         (overwrite, "state/journal.sqlite: file is not a database"),
         (damage("update journal set data = '{' where seq = 2"), "record 2 (ControllerStarted) of the journal cannot"),
-        (damage("update journal set kind = 'Odd' where seq = 2"), "record 2 (Odd) of the journal is corrupt: unknown"),
+        (damage("update journal set kind = 'Odd' where seq = 2"), "record 2 (Odd) was written by a newer fleetd, or"),
         (damage("""update journal set data = '{"x":1}' where seq = 2"""), "unknown fields ['x'], missing fields"),
         (damage("delete from journal where seq = 2"), "record 2 is missing (the next one is 3)"),
         (damage("delete from journal where seq = 3"), "the head says 3, and the newest record is 2"),
@@ -256,7 +256,12 @@ def test_a_key_that_opens_nothing_is_told(rig: Rig) -> None:
 
 
 def test_usage_is_told(rig: Rig) -> None:
-    for words, told in ((["--cofnig", "x"], "unrecognized arguments"), (["--config", "/nowhere"], "cannot be read")):
+    for words, told in (
+        (["--cofnig=x"], "unrecognized arguments"),
+        (["--config", "/nowhere"], "cannot be read"),
+        (["recover", "--config", "/nowhere"], "cannot be read"),
+        (["--dry-run"], "--dry-run belongs to recover"),
+    ):
         done = subprocess.run([FLEETD, *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode in (1, 2)
         assert told in done.stderr

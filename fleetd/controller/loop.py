@@ -32,15 +32,17 @@ from fleetd.controller.commands import (
     UnfreezeFleet,
     UnlockHost,
 )
+from fleetd.controller.folding import fold, records_of
 from fleetd.controller.holds import held, refuse_held
+from fleetd.controller.models import models_of
 from fleetd.controller.verbs import clearing, said
 from fleetd.errors import FleetdError, JournalError, NotFoundError, OverloadedError, RefusedError, UsageError
 from fleetd.executor.broken import Outcome
 from fleetd.executor.executor import Executor, Job
-from fleetd.ports import ForwardClock, Journal, ReadModels, Record
+from fleetd.ports import ForwardClock, Journal, Record
 from fleetd.rollout import events as e
 from fleetd.rollout.blame import to_tell
-from fleetd.rollout.codec import CodecError, decode_event, encode_event
+from fleetd.rollout.codec import encode_event
 from fleetd.rollout.decision import (
     CancelCopy,
     Extend,
@@ -52,19 +54,18 @@ from fleetd.rollout.decision import (
     Reach,
     Witness,
 )
-from fleetd.rollout.documents import host_document, record_document, rollout_document
+from fleetd.rollout.documents import rollout_document
 from fleetd.rollout.header import Header
 from fleetd.rollout.observations import Observed, note
 from fleetd.rollout.planner import plan
 from fleetd.rollout.roots import wanted_roots
-from fleetd.rollout.spec import RolloutSpec
+from fleetd.rollout.spec import RolloutSpec, rollout_name
 from fleetd.rollout.states import Copying, Pending
 from fleetd.rollout.transitions import IllegalTransition
 from fleetd.rollout.world import World
 
 INBOX_LIMIT = 1000
 OUTCOMES_A_TICK = 5000
-RECORD_VERSION = 1
 
 SHORTEST_SLEEP_S = 0.01
 
@@ -131,6 +132,8 @@ class Controller:
         term = await self._journal.open()
         for record in await self._journal.replay():
             self._replay(record)
+        if self.world.recovering:
+            raise JournalError("a recovery was begun and did not end: run `fleetd recover` again")
         # The journal's time never goes back; one that stood still until a clock that was set back has caught up would
         # let no deadline pass and every answer look old.
         self._clock.go_on_from(self.world.last_at)
@@ -144,11 +147,7 @@ class Controller:
         self.started = True
 
     def _replay(self, record: Record) -> None:
-        try:
-            event = decode_event(record.kind, record.at, record.rollout, record.host, record.data)
-            self.world.apply(event)
-        except (CodecError, IllegalTransition) as error:
-            raise JournalError(f"record {record.seq} ({record.kind}) of the journal is corrupt: {error}") from error
+        event = fold(self.world, record)
         if isinstance(event, e.RolloutRequested) and event.spec.key is not None:
             self._keys[event.spec.key] = event.rollout
 
@@ -252,7 +251,7 @@ class Controller:
                 if command.key is not None and command.key in self._keys:
                     return (), self._repeated(RequestKey(command.key, command.request)), True
                 refuse_held(self.world, command)
-                name = f"r-{len(self.world.rollouts) + 1}"
+                name = rollout_name(self.world.numbered + 1)
                 return (e.RolloutRequested(now, name, replace(command, id=name)),), name, False
             case RequestKey():
                 return (), self._repeated(command), True
@@ -312,40 +311,9 @@ class Controller:
         return found.header
 
     async def _append(self, events: Sequence[e.Event]) -> None:
-        first = self.world.seq - len(events) + 1
-        records = []
-        for seq, event in enumerate(events, first):
-            kind, rollout, host, data = encode_event(event)
-            records.append(Record(seq, self.world.term, event.at, rollout, host, kind, RECORD_VERSION, data))
-        await self._journal.append(records, self._models(events))
+        records = records_of(events, self.world.seq - len(events) + 1, self.world.term)
+        await self._journal.append(records, models_of(self.world, events))
         self.durable_seq = self.world.seq
-
-    def _models(self, events: Sequence[e.Event]) -> ReadModels:
-        """Return the documents that these events change."""
-        everything = any(isinstance(event, e.ControllerStarted | e.FleetEvent | e.RolloutFinished) for event in events)
-        names = dict.fromkeys(getattr(event, "rollout", "") for event in events)
-        touched = {(getattr(event, "rollout", ""), getattr(event, "host", "")): None for event in events}
-        if everything:
-            names |= dict.fromkeys(name for name, _rollout in self.world.active())
-        rollouts = {name: self.world.rollouts[name] for name in names if name in self.world.rollouts}
-        hosts: dict[tuple[str, str], None] = {key: None for key in touched if key[1]}
-        for name, rollout in rollouts.items():
-            fresh = any(isinstance(event, e.RolloutRequested) and event.rollout == name for event in events)
-            if everything or fresh:
-                hosts |= {(name, host): None for host in rollout.hosts}
-        now = self.world.last_at
-        return ReadModels(
-            rollouts={name: rollout_document(self.world, rollout, now) for name, rollout in rollouts.items()},
-            rollout_hosts={
-                (name, host): host_document(self.world.rollouts[name], host)
-                for name, host in hosts
-                if name in self.world.rollouts and host in self.world.rollouts[name].hosts
-            },
-            hosts={
-                host: record_document(self.world.record(host)) for _name, host in hosts if host in self.world.records
-            },
-            requests={},
-        )
 
     # -- out ----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,7 @@ from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, fu
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
-from fleetd.errors import JournalError
+from fleetd.errors import CorruptJournal, JournalError
 from fleetd.journal import tables
 from fleetd.ports import ReadModels, Record
 
@@ -28,6 +29,8 @@ Document = Mapping[str, object]
 
 FILE = "journal.sqlite"
 LOCK = "lock"
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class SqliteJournal:
@@ -41,11 +44,11 @@ class SqliteJournal:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
 
-    async def open(self) -> int:
+    async def open(self, *, only_look: bool = False) -> int:
         """Take ownership and raise the term. Raises JournalError when another process owns the directory."""
-        return await self._on(self._writer, self._open)
+        return await self._on(self._writer, lambda: self._open(0 if only_look else 1))
 
-    def _open(self) -> int:
+    def _open(self, terms: int) -> int:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _own(self._directory / LOCK)
         engine = create_engine(URL.create("sqlite", database=str(self._directory / FILE)))
@@ -55,25 +58,41 @@ class SqliteJournal:
             tables.metadata.create_all(connection)
             if connection.execute(select(tables.head.c.seq)).first() is None:
                 connection.execute(insert(tables.head).values(one=1, seq=0, term=0))
-            connection.execute(update(tables.head).values(term=tables.head.c.term + 1))
+            connection.execute(update(tables.head).values(term=tables.head.c.term + terms))
             self._term = connection.execute(select(tables.head.c.term)).scalar_one()
         return self._term
+
+    async def raise_term(self, least: int) -> int:
+        """Raise the term to at least this one."""
+
+        def raise_it() -> int:
+            with self._engine_or_fail().begin() as connection:
+                mine = update(tables.head).where(tables.head.c.term == self._term)
+                if connection.execute(mine.values(term=max(self._term, least))).rowcount != 1:
+                    raise JournalError(f"{self._place()}: another controller wrote here; this one has lost the journal")
+            self._term = max(self._term, least)
+            return self._term
+
+        return await self._on(self._writer, raise_it)
 
     async def replay(self) -> Sequence[Record]:
         """Return every record. Raises JournalError naming the first that cannot be read."""
         return await self._on(self._writer, self._replay)
 
     def _replay(self) -> list[Record]:
+        records: list[Record] = []
         with self._connect() as connection:
-            records = [
-                _record(row) for row in connection.execute(select(tables.journal).order_by(tables.journal.c.seq))
-            ]
+            try:
+                records.extend(map(_record, connection.execute(select(tables.journal).order_by(tables.journal.c.seq))))
+            except SQLAlchemyError as error:
+                after = f"what follows record {records[-1].seq}" if records else "the first record"
+                raise CorruptJournal(f"{self._place()}: {after} cannot be read: {_words(error)}") from error
             head = connection.execute(select(tables.head.c.seq)).scalar_one()
         for expected, record in enumerate(records, 1):
             if record.seq != expected:
-                raise JournalError(f"{self._place()}: record {expected} is missing (the next one is {record.seq})")
+                raise CorruptJournal(f"{self._place()}: record {expected} is missing (the next one is {record.seq})")
         if len(records) != head:
-            raise JournalError(f"{self._place()}: the head says {head}, and the newest record is {len(records)}")
+            raise CorruptJournal(f"{self._place()}: the head says {head}, and the newest record is {len(records)}")
         return records
 
     async def append(self, records: Sequence[Record], models: ReadModels) -> None:
@@ -205,8 +224,9 @@ class SqliteJournal:
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, work)
         except SQLAlchemyError as error:
-            # SQLite's own words, without the link that the library adds to them.
-            raise JournalError(f"{self._place()}: {getattr(error, 'orig', None) or error}") from error
+            told = f"{self._place()}: {_words(error)}"
+            code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+            raise (CorruptJournal(told) if code in _DAMAGED else JournalError(told)) from error
         except OSError as error:
             raise JournalError(f"{error.filename or self._place()}: {error.strerror}") from error
         except ValueError as error:
@@ -222,6 +242,11 @@ class SqliteJournal:
 
     def _place(self) -> str:
         return str(self._directory / FILE)
+
+
+def _words(error: SQLAlchemyError) -> str:
+    """Return SQLite's own words, without the link that the library adds to them."""
+    return str(getattr(error, "orig", None) or error)
 
 
 def _own(path: Path) -> int:
@@ -260,7 +285,7 @@ def _record(row: Any) -> Record:
     try:
         data = json.loads(row.data)
     except ValueError as error:
-        raise JournalError(f"record {row.seq} ({row.kind}) of the journal cannot be read: {error}") from error
+        raise CorruptJournal(f"record {row.seq} ({row.kind}) of the journal cannot be read: {error}") from error
     return Record(row.seq, row.term, row.at, row.rollout, row.host, row.kind, row.version, data)
 
 

@@ -1,7 +1,8 @@
 """Events as JSON and back: one generic reading of the dataclasses themselves, so that no field can be forgotten.
 
 A union is written with the name of its class under ``is``. Unknown fields in a record are errors, missing ones take
-the dataclass's default: a record of an older release reads as long as fields are only added with defaults.
+the dataclass's default: a record of an older release reads as long as fields are only added with defaults. What a new
+field must keep to, and what else can change, is in ``versions``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from functools import cache
 from typing import Any
 
 from fleetd.rollout import events as e
-
-_TAG = "is"
+from fleetd.rollout.versions import ADDED, FIRST, TAG, TooNew, upcast
 
 EVENT_KINDS: Mapping[str, type] = {cls.__name__: cls for cls in (*typing.get_args(e.Event),) if isinstance(cls, type)}
 """Every kind of record by its name."""
@@ -31,21 +31,25 @@ class CodecError(ValueError):
 
 def encode_event(event: e.Event) -> tuple[str, str, str, dict[str, object]]:
     """Return (kind, rollout, host, data)."""
-    data = {
-        field.name: _encode(getattr(event, field.name))
-        for field in dataclasses.fields(event)
-        if field.name not in _COLUMNS
-    }
+    data = {name: value for name, value in _fields(event).items() if name not in _COLUMNS}
     return type(event).__name__, str(getattr(event, "rollout", "")), str(getattr(event, "host", "")), data
 
 
-def decode_event(kind: str, at: float, rollout: str, host: str, data: Mapping[str, object]) -> e.Event:
-    """Return the event of a record. Raises CodecError naming what is wrong."""
+def decode_event(
+    kind: str, at: float, rollout: str, host: str, data: Mapping[str, object], version: int = FIRST
+) -> e.Event:
+    """Return the event of a record. Raises CodecError naming what is wrong, TooNew for one of a later release."""
     cls = EVENT_KINDS.get(kind)
     if cls is None:
-        raise CodecError(f"unknown kind of record {kind!r}: written by a newer release?")
+        raise TooNew(f"it is of an unknown kind of record, {kind!r}")
     if not isinstance(data, Mapping):
         raise CodecError(f"{kind}: expected an object")
+    try:
+        data = upcast(kind, version, data)
+    except TooNew:
+        raise
+    except ValueError as error:
+        raise CodecError(f"{kind}: {error}") from error
     names = {field.name for field in dataclasses.fields(cls)}
     columns = {"at": at, "rollout": rollout, "host": host}
     whole = {**data, **{name: value for name, value in columns.items() if name in names}}
@@ -53,12 +57,21 @@ def decode_event(kind: str, at: float, rollout: str, host: str, data: Mapping[st
     return event
 
 
+def _fields(value: Any) -> dict[str, object]:
+    """Return the fields of a dataclass, without those that the release before does not know and that say nothing."""
+    added = ADDED.get(type(value).__name__, ())
+    return {
+        field.name: _encode(getattr(value, field.name))
+        for field in dataclasses.fields(value)
+        if field.name not in added or getattr(value, field.name) != field.default
+    }
+
+
 def _encode(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {_TAG: type(value).__name__, **fields}
+        return {TAG: type(value).__name__, **_fields(value)}
     if isinstance(value, tuple):
         return [_encode(item) for item in value]
     return value
@@ -129,9 +142,9 @@ def _union_reader(options: tuple[Any, ...]) -> Reader:
         if value is None and may_be_none:
             return None
         if isinstance(value, dict) and classes:
-            reader = classes.get(str(value.get(_TAG)))
+            reader = classes.get(str(value.get(TAG)))
             if reader is None:
-                raise CodecError(f"{where}: unknown kind {value.get(_TAG)!r}")
+                raise TooNew(f"{where} is of a kind that this fleetd does not know, {value.get(TAG)!r}")
             return reader(value, where)
         for reader in plain:
             try:
@@ -156,8 +169,10 @@ def _class_reader(hint: type) -> Reader:
     def read(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise CodecError(f"{where}: expected an object")
-        given = {name: entry for name, entry in value.items() if name != _TAG}
+        given = {name: entry for name, entry in value.items() if name != TAG}
         unknown, missing = sorted(given.keys() - fields.keys()), sorted(required - given.keys())
+        if unknown and not missing:
+            raise TooNew(f"{where} has fields that this fleetd does not know: {', '.join(unknown)}")
         if unknown or missing:
             raise CodecError(f"{where}: unknown fields {unknown}, missing fields {missing}")
         return hint(**{name: readers[name](entry, f"{where}.{name}") for name, entry in given.items()})

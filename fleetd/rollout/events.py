@@ -48,6 +48,13 @@ from fleetd.rollout.host_events import (
     StageIntended,
     TrialIntended,
 )
+from fleetd.rollout.recovery_events import (
+    ActivationRecovered,
+    HostRecovered,
+    RecoveryBegan,
+    RecoveryEnded,
+    RecoveryEvent,
+)
 from fleetd.rollout.rollout_events import (
     FINAL_PHASES,
     AbortRequested,
@@ -76,6 +83,7 @@ from fleetd.rollout.rollout_events import (
 __all__ = [
     "FINAL_PHASES",
     "AbortRequested",
+    "ActivationRecovered",
     "ApprovalAsked",
     "ApprovalDenied",
     "ApprovalGiven",
@@ -105,6 +113,7 @@ __all__ = [
     "HostFailed",
     "HostGivenUp",
     "HostLocked",
+    "HostRecovered",
     "HostReported",
     "HostRetried",
     "HostSkipped",
@@ -119,6 +128,9 @@ __all__ = [
     "PauseRequested",
     "Phase",
     "PromoteRequested",
+    "RecoveryBegan",
+    "RecoveryEnded",
+    "RecoveryEvent",
     "ReleaseIntended",
     "ResumeRequested",
     "RevertIntended",
@@ -172,6 +184,7 @@ HostEvent = (
     | HostCleared
     | HostUnhealthy
     | RollbackDecided
+    | ActivationRecovered
 )
 
 RolloutEvent = (
@@ -198,4 +211,4 @@ RolloutEvent = (
 
 FleetEvent = ControllerIsolated | ContactRestored | HostLocked | HostUnlocked | FreezeSet | FreezeLifted
 
-Event = ControllerStarted | FleetEvent | RolloutEvent | HostEvent | OutcomeRejected | ChangesTold
+Event = ControllerStarted | FleetEvent | RecoveryEvent | RolloutEvent | HostEvent | OutcomeRejected | ChangesTold

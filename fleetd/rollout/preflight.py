@@ -16,7 +16,7 @@ from fleetd.model.policy import OnDrift
 from fleetd.model.store_path import is_store_path
 from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.task import Direction, Task
-from fleetd.rollout.world import HostRecord
+from fleetd.rollout.world import HostRecord, World
 
 OLDEST_NIX = (2, 18, 0)
 """What the push, the helper and the lab are made and tried for; older ones are without maintainers."""
@@ -112,6 +112,17 @@ def stages(goal: Goal, task: Task, facts: HostFacts) -> bool:
     if task.direction is Direction.ROLLBACK and goal is Goal.BOOT:
         return facts.current == task.to
     return goal is Goal.BOOT
+
+
+def newer_controller(facts: HostFacts, world: World) -> tuple[str, str] | None:
+    """Return that a host obeys another controller, or a part of the journal that is lost; None where it does not."""
+    if world.gave(facts.fence):
+        return None
+    return (
+        "newer-controller",
+        f"it holds fence {facts.fence}, which this journal never gave: another controller gives it orders, or this"
+        " journal was restored from a backup (then stop fleetd, and run `fleetd recover`)",
+    )
 
 
 def blocks(spec: RolloutSpec, host: str, record: HostRecord, facts: HostFacts, task: Task) -> tuple[str, str] | None:

@@ -100,3 +100,14 @@ class RolloutSpec:
     def checks_of(self, host: HostPlan) -> tuple[Check, ...]:
         """Return the host's checks, in the fleet file's order."""
         return tuple(check for check in self.checks if check.name in host.checks)
+
+
+def rollout_name(number: int) -> str:
+    """Return the id of a rollout."""
+    return f"r-{number}"
+
+
+def number_of(rollout: str) -> int:
+    """Return the number in a rollout's id; 0 where it has none."""
+    number = rollout.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0

@@ -13,7 +13,7 @@ from fleetd.rollout import timing
 from fleetd.rollout.brakes import freeze_of, is_braked, is_in_window, lock_of
 from fleetd.rollout.decision import CancelCopy, Draft, Inspect
 from fleetd.rollout.health import passed
-from fleetd.rollout.preflight import blocks, stages
+from fleetd.rollout.preflight import blocks, newer_controller, stages
 from fleetd.rollout.preparing import COPIES
 from fleetd.rollout.quorum import keeps_quorum
 from fleetd.rollout.seen import Observation
@@ -360,7 +360,8 @@ def _is_settled_by(
     """Decide what the facts alone decide: nothing to do, or blocked. Returns whether they did."""
     seen, to, now = draft.world.observation(name, plan.name), state.task.to, draft.now
     # First: the paths of another machine, or of one that is on its way to others, are evidence of nothing.
-    blocked = blocks(rollout.header.spec, plan.name, draft.world.record(plan.name), facts, state.task)
+    blocked = newer_controller(facts, draft.world)
+    blocked = blocked or blocks(rollout.header.spec, plan.name, draft.world.record(plan.name), facts, state.task)
     if blocked is None and rollout.header.spec.goal is Goal.DRY_ACTIVATE:
         return False  # also of a host that needs nothing: it says so itself
     if blocked is None and rollout.header.spec.kind is Kind.REBOOT and state.task.direction is Direction.DEPLOY:

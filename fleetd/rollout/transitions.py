@@ -42,6 +42,7 @@ from fleetd.rollout.states import (
     Task,
     Trial,
     TrialKept,
+    is_final,
 )
 from fleetd.rollout.task import IllegalTransition as IllegalTransition  # noqa: PLC0414 - imported from here as well
 
@@ -102,6 +103,8 @@ def evolve(state: HostState, event: e.HostEvent) -> HostState:
             return replace(state, live=_lost(state.live, event.at))
         case e.HostReported() | e.OrderRejected() | e.OrderNotSent() | e.ContactLost() | e.DryRunDone():
             raise IllegalTransition(state, event)
+        case e.ActivationRecovered():
+            return _recovered(state, event)
         case _:
             return _decide(state, event)
 
@@ -213,6 +216,19 @@ def _reported(state: LiveState, event: e.HostReported) -> HostState:
             return Failed(state.task, "interfered", event.reason or "another actor switched the host", event.at)
         case HelperState.STRANDED:
             return Stranded(state.task, _reason(state, event), event.at)
+
+
+def _recovered(state: HostState, event: e.ActivationRecovered) -> HostState:
+    """How an activation ended by what its host says, which stands still; never a state in which more is to be done."""
+    if not isinstance(state, LiveState):
+        raise IllegalTransition(state, event)
+    place = (event.at, event.rollout, event.host, state.live.fence)
+    said = e.HostReported(*place, event.state, event.ours, Verdict.NONE, event.by, event.reason)
+    after = _reported(state, said)
+    if event.ours and is_final(after):
+        return after
+    reason = event.reason if event.ours else "the host has done other things since, which the journal does not know"
+    return Failed(state.task, "recovered", reason, event.at)
 
 
 def _never_started(state: LiveState, event: e.HostReported) -> HostState:

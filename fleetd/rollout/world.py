@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from fleetd.model.fence import Fence
 from fleetd.model.fleet import Prebuilt
-from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
 from fleetd.rollout.agenda import Agenda
 from fleetd.rollout.contact import Contacts
@@ -19,56 +19,28 @@ from fleetd.rollout.fleetwide import Fleetwide
 from fleetd.rollout.header import Header, after_absence, evolve_header, new_header
 from fleetd.rollout.health import Health
 from fleetd.rollout.openings import Openings
+from fleetd.rollout.record import HostRecord as HostRecord  # noqa: PLC0414 - imported from here as well
+from fleetd.rollout.record import record_after, record_recovered
 from fleetd.rollout.seen import Look, Observation
-from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec
+from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec, number_of
 from fleetd.rollout.states import (
     Committed,
     Copied,
     Copying,
     Current,
     Direction,
-    Failed,
     HostState,
     Pending,
     Rebooting,
-    Reverted,
-    RolledBack,
-    Staged,
-    Staging,
-    Stranded,
     Switching,
     Task,
     Trial,
-    TrialKept,
     is_final,
     is_unproven,
 )
 from fleetd.rollout.tally import Mark, Tally
+from fleetd.rollout.terms import Terms
 from fleetd.rollout.transitions import IllegalTransition, after_isolation, after_restart, evolve
-
-
-@dataclass(frozen=True, slots=True)
-class HostRecord:
-    """What fleetd owes a host and last left there; kept apart from rollouts, and longer.
-
-    ``tried`` is what it was last told to try, until it is known to run something else: a stranded host may run it.
-    ``kept`` is what a test left running beside ``left``, which still boots; it says nothing once another system runs.
-    ``staged`` is what was made to boot next beside it.
-    ``stranded`` is why going back failed there; nothing is started on it until a person clears it. ``came_from`` is
-    what it ran before its last commit, and ``passed_there`` the checks that passed on that.
-    """
-
-    wanted: StorePath | None = None
-    last_good: StorePath | None = None
-    good_before: StorePath | None = None
-    left: StorePath | None = None
-    machine_id: str = ""
-    tried: StorePath | None = None
-    stranded: str = ""
-    came_from: StorePath | None = None
-    passed_there: tuple[str, ...] = ()
-    kept: StorePath | None = None
-    staged: StorePath | None = None
 
 
 @dataclass(slots=True)
@@ -89,10 +61,14 @@ class World:
     """Everything that is so, as far as the journal says."""
 
     def __init__(self) -> None:
-        self.term = 0
+        self.terms = Terms()
         self.seq = 0
         self.last_at = 0.0
         self.rollouts: dict[str, Rollout] = {}
+        self.numbered = 0
+        """The highest number that a rollout may have had: the next one gets the next."""
+        self.recovering = False
+        """Whether a recovery was begun, and not ended."""
         self.freed_at = 0.0
         """When an unproven host last ended, or what held others, in whatever rollout: since then more may start. One
         that waits for another try has not: a trial that is never sent must not keep the progress clock from running
@@ -131,6 +107,13 @@ class World:
             case e.HostUnlocked() | e.FreezeLifted():
                 self.fleetwide.apply(event)
                 self.freed_at = event.at
+            case e.RecoveryBegan():
+                self.recovering, self.numbered = True, max(self.numbered, event.numbered)
+                self.terms.recover()
+            case e.HostRecovered():
+                self.records[event.host] = record_recovered(self.record(event.host), event)
+            case e.RecoveryEnded():
+                self.recovering = False
             case e.RolloutRequested():
                 if event.rollout in self.rollouts:
                     raise IllegalTransition(self.rollouts[event.rollout].header, event)
@@ -177,6 +160,15 @@ class World:
         self.seq += 1
         self.last_at = max(self.last_at, event.at)
 
+    @property
+    def term(self) -> int:
+        """The term of the controller that owns the journal."""
+        return self.terms.now
+
+    def gave(self, fence: Fence) -> bool:
+        """Whether this journal may have given a fence that a host holds."""
+        return self.terms.gave(fence, self.seq)
+
     def active(self) -> Iterator[tuple[str, Rollout]]:
         """Yield the rollouts that are not final, oldest first."""
         yield from self._active.items()
@@ -222,6 +214,7 @@ class World:
 
     def _begin(self, name: str, rollout: Rollout) -> None:
         self.rollouts[name] = self._active[name] = rollout
+        self.numbered = max(self.numbered, number_of(name))
         self.agenda.touch((name, ""))
         for host in rollout.hosts:
             self._claims.setdefault(host, []).append(name)
@@ -254,7 +247,7 @@ class World:
         if before is None:
             raise IllegalTransition("unknown host", event)
         after = evolve(before, event)
-        record = _record_after(self.record(event.host), after, event)
+        record = record_after(self.record(event.host), after, event)
         rollout.hosts[event.host] = after
         rollout.tally.changed(event.host, before, after)
         if isinstance(event, e.HostRetried):
@@ -290,7 +283,7 @@ class World:
     def _restart(self, event: e.ControllerStarted) -> None:
         if event.term <= self.term:
             raise IllegalTransition(f"term {self.term}", event)
-        self.term = event.term
+        self.terms.begin(event.term, self.seq)
         self.observations.clear()
         self.fleetwide.isolated = None
         self.contacts.begin_anew()
@@ -359,41 +352,3 @@ def _is_progress(before: HostState, after: HostState) -> bool:
             return True
         case _:
             return is_final(after) and not is_final(before)
-
-
-def _record_after(record: HostRecord, state: HostState, event: e.HostEvent) -> HostRecord:
-    """What a host's record becomes with its new state."""
-    to, settled = state.task.to, replace(record, kept=None, staged=None)
-    match state, event:
-        case Switching(), e.TrialIntended():
-            return replace(
-                record,
-                wanted=to,
-                last_good=record.last_good or event.old,
-                machine_id=record.machine_id or event.machine_id,
-                tried=to,
-            )
-        case Current(), e.FoundCurrent():
-            return replace(settled, wanted=to, left=to, machine_id=record.machine_id or event.machine_id)
-        case Committed(old=old, passed_before=passed), e.HostReported():
-            # A reboot into what ran leaves the system before that where it was.
-            before = (record.came_from, record.passed_there) if old == to else (old, passed)
-            return replace(settled, wanted=to, left=to, tried=None, came_from=before[0], passed_there=before[1])
-        case Committed() | RolledBack(), _ if not isinstance(event, e.HostUnhealthy):
-            return replace(settled, wanted=to, left=to, tried=None)
-        case Staging(), e.StageIntended():
-            machine_id = record.machine_id or event.machine_id
-            return replace(record, last_good=record.last_good or event.old, machine_id=machine_id, tried=to)
-        case Staged(old=old), e.HostReported():
-            return replace(record, wanted=record.left or old, left=record.left or old, tried=None, staged=to)
-        case TrialKept(old=old), e.HostReported():
-            return replace(record, wanted=record.left or old, left=record.left or old, tried=None, kept=to)
-        case Stranded(reason=reason), _:
-            return replace(record, stranded=reason)
-        case Failed(), e.HostCleared():
-            return replace(record, stranded="")
-        case Reverted(), _:
-            left = record.left or record.last_good
-            return replace(record, wanted=left, left=left, tried=None)
-        case _:
-            return record

@@ -57,6 +57,36 @@ async def test_the_term_rises_with_each_start(make: Make) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_look_leaves_the_term_as_it_is(make: Make) -> None:
+    journal = make()
+    await journal.open()
+    await journal.append(rows(1), NOTHING)
+    await journal.close()
+    looking = make()
+    assert await looking.open(only_look=True) == 1
+    assert await seqs(looking) == [1]
+    with pytest.raises(JournalError, match="another fleetd"):
+        await make().open()
+    await looking.close()
+    last = make()
+    assert await last.open() == 2
+    await last.close()
+
+
+@pytest.mark.asyncio
+async def test_a_term_is_raised_and_never_lowered(make: Make) -> None:
+    journal = make()
+    await journal.open()
+    assert await journal.raise_term(40) == 40
+    assert await journal.raise_term(7) == 40
+    await journal.append(rows(1), NOTHING)
+    await journal.close()
+    again = make()
+    assert await again.open() == 41
+    await again.close()
+
+
+@pytest.mark.asyncio
 async def test_a_second_owner_is_refused_and_raises_no_term(make: Make) -> None:
     first, second = make(), make()
     assert await first.open() == 1

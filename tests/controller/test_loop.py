@@ -11,7 +11,7 @@ import pytest
 
 from fleetd.controller import loop
 from fleetd.controller.commands import AbortRollout
-from fleetd.controller.loop import INBOX_LIMIT, RECORD_VERSION, Controller
+from fleetd.controller.loop import INBOX_LIMIT, Controller
 from fleetd.errors import JournalError, NotFoundError, OverloadedError, UsageError
 from fleetd.executor.executor import Job
 from fleetd.model.fence import Fence
@@ -20,6 +20,7 @@ from fleetd.rollout import events as e
 from fleetd.rollout.decision import Capacity, Question
 from fleetd.rollout.observations import Extended
 from fleetd.rollout.spec import RolloutSpec
+from fleetd.rollout.versions import FIRST
 from tests.fakes.journal import Disk, MemoryJournal
 from tests.rollout.worlds import spec_of
 from tests.simulation.virtual_time import VirtualClock, VirtualLoop
@@ -97,14 +98,15 @@ def test_a_disk_that_fails_ends_the_loop_unanswered_and_with_nothing_started() -
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "Gossip"}, "record 2 .* unknown kind"),
-        ({"data": {}}, "record 2 .* missing fields"),
+        ({"kind": "Gossip"}, r"record 2 \(Gossip\) was written by a newer fleetd, or is damaged: .* unknown kind"),
+        ({"version": 2}, "record 2 .* version 2 .* up to 1.* Start the .* fleetd recover"),
+        ({"data": {}}, "record 2 .* missing fields.* restore it from a backup"),
         ({"rollout": "r-9", "kind": "RolloutStarted", "data": {}}, "record 2 .* corrupt"),
     ],
 )
 def test_a_record_that_cannot_be_folded_stops_the_start_and_names_its_place(change: dict[str, Any], words: str) -> None:
-    first = Record(1, 1, 1.0, "", "", "ControllerStarted", RECORD_VERSION, {"term": 1, "away_s": 0.0})
-    bad = replace(Record(2, 1, 2.0, "", "", "ControllerStarted", RECORD_VERSION, {"term": 2, "away_s": 0.0}), **change)
+    first = Record(1, 1, 1.0, "", "", "ControllerStarted", FIRST, {"term": 1, "away_s": 0.0})
+    bad = replace(Record(2, 1, 2.0, "", "", "ControllerStarted", FIRST, {"term": 2, "away_s": 0.0}), **change)
     rig = Rig(Disk([first, bad], 1))
     with pytest.raises(JournalError, match=words):
         rig.run(rig.controller.start())

@@ -41,13 +41,20 @@ class MemoryJournal:
         self._after = after
         self._term = 0
 
-    async def open(self) -> int:
+    async def open(self, *, only_look: bool = False) -> int:
         """Take ownership and raise the term."""
         if self._disk.owner not in (None, self):
             raise JournalError("another fleetd (in this process) owns the journal")
         self._disk.owner = self
-        self._disk.term += 1
+        self._disk.term += 0 if only_look else 1
         self._term = self._disk.term
+        return self._term
+
+    async def raise_term(self, least: int) -> int:
+        """Raise the term to at least this one."""
+        if self._disk.owner is not self or self._term != self._disk.term:
+            raise JournalError("another controller wrote here; this one has lost the journal")
+        self._term = self._disk.term = max(self._term, least)
         return self._term
 
     async def replay(self) -> Sequence[Record]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fleetd.errors import JournalError
+from fleetd.errors import CorruptJournal, JournalError
 from fleetd.journal.sqlite import SqliteJournal
 from fleetd.ports import ReadModels, Record
 
@@ -91,6 +93,55 @@ async def test_records_that_are_gone_are_told_by_number(tmp_path: Path) -> None:
         with pytest.raises(JournalError, match=told):
             await again.replay()
         await again.close()
+
+
+@pytest.mark.asyncio
+async def test_a_page_that_is_lost_is_told_with_the_last_record_before_it(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path)
+    await journal.open()
+    await journal.append([replace(record(seq), data={"text": "x" * 1000}) for seq in range(1, 200)], NOTHING)
+    await journal.close()
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as file:
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    whole = bytearray((tmp_path / "journal.sqlite").read_bytes())
+    page = len(whole) // 2 // 4096 * 4096
+    whole[page : page + 4096] = b"\xff" * 4096
+    (tmp_path / "journal.sqlite").write_bytes(whole)
+    again = SqliteJournal(tmp_path)
+    await again.open()
+    with pytest.raises(CorruptJournal, match=r"what follows record [1-9]\d* cannot be read: .*malformed.*backup"):
+        await again.replay()
+    await again.close()
+
+
+@pytest.mark.asyncio
+async def test_a_backup_that_is_taken_while_it_is_written_to_is_whole(tmp_path: Path) -> None:
+    """As ``sqlite3 journal.sqlite '.backup FILE'`` takes it: by pages, with writes between them."""
+    journal = SqliteJournal(tmp_path / "state")
+    await journal.open()
+    await journal.append([record(seq) for seq in range(1, 2000)], NOTHING)
+    (tmp_path / "restored").mkdir()
+    written = 2000
+
+    def copy() -> None:
+        source = sqlite3.connect(tmp_path / "state" / "journal.sqlite")
+        target = sqlite3.connect(tmp_path / "restored" / "journal.sqlite")
+        with closing(source), closing(target):
+            source.backup(target, pages=2, sleep=0.002)
+
+    copying = asyncio.create_task(asyncio.to_thread(copy))
+    while not copying.done():
+        await journal.append([record(written)], NOTHING)
+        written += 1
+        await asyncio.sleep(0.02)
+    await copying
+    restored = SqliteJournal(tmp_path / "restored")
+    assert await restored.open() == 2
+    kept = [entry.seq for entry in await restored.replay()]
+    assert kept == list(range(1, len(kept) + 1))
+    assert 2000 <= len(kept) + 1 <= written
+    await restored.close()
+    await journal.close()
 
 
 @pytest.mark.asyncio

@@ -155,9 +155,10 @@ def test_a_host_becomes_unproven_by_the_intent_of_a_trial_and_by_nothing_else(
         assert isinstance(event, e.TrialIntended)
     if s.is_unproven(state) and not s.is_unproven(after):
         # Only what the host itself said, an order that never left, or a person's word ends the doubt.
-        assert isinstance(event, e.HostReported | e.OrderRejected | e.OrderNotSent | e.HostCleared)
+        said = e.HostReported | e.ActivationRecovered
+        assert isinstance(event, said | e.OrderRejected | e.OrderNotSent | e.HostCleared)
     if isinstance(after, s.Committed) and not isinstance(state, s.Committed):
-        assert isinstance(event, e.HostReported)
+        assert isinstance(event, e.HostReported | e.ActivationRecovered)
         assert event.ours
 
 

@@ -89,8 +89,11 @@ class Report:
     ended_at_s: float
 
 
-def simulate(scenario: Scenario, trace: list[str] | None = None) -> Report:
-    """Run a scenario to its end; what happens is written to ``trace`` too, if given. Raises ViolationError."""
+def simulate(scenario: Scenario, trace: list[str] | None = None, disk: Disk | None = None) -> Report:
+    """Run a scenario to its end. Raises ViolationError.
+
+    What happens is written to ``trace`` too, if given, and what was made durable is left on ``disk``.
+    """
     loop = VirtualLoop()
     failures: list[BaseException] = []
 
@@ -101,6 +104,7 @@ def simulate(scenario: Scenario, trace: list[str] | None = None) -> Report:
     loop.set_exception_handler(failed)
     try:
         simulation = Simulation(scenario, loop, failures)
+        simulation.disk = disk or simulation.disk
         if trace is not None:
             simulation.watch.trace = trace
         report = loop.run_until_complete(simulation.run())

@@ -95,7 +95,7 @@ class Watch:
     def appended(self, records: Sequence[Record]) -> None:
         """Check and fold what has just become durable."""
         for record in records:
-            event = decode_event(record.kind, record.at, record.rollout, record.host, record.data)
+            event = decode_event(record.kind, record.at, record.rollout, record.host, record.data, record.version)
             self.trace.append(f"{record.seq} {record.at:.3f} {record.rollout} {record.host} {record.kind}")
             self._before(event)
             self.world.apply(event)

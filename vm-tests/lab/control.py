@@ -170,6 +170,12 @@ class Control:
         argv = [str(PROGRAMS / "fleetctl"), "--server", self.server, *words]
         return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False)
 
+    def fleetd(self, *words: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run a command of fleetd's own program that ends by itself."""
+        argv = [str(PROGRAMS / "fleetd"), "--config", str(self.directory / "config.toml"), *words]
+        env = {**os.environ, "NIX_CONFIG": NIX_CONFIG}
+        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False, env=env)
+
     def deploy(self, toplevels: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
         """Deploy prebuilt toplevels and wait."""
         return self.ctl("deploy", *self.toplevel_words(toplevels), *words)
