@@ -99,7 +99,7 @@ def test_a_disk_that_fails_ends_the_loop_unanswered_and_with_nothing_started() -
     ("change", "words"),
     [
         ({"kind": "Gossip"}, r"record 2 \(Gossip\) was written by a newer fleetd, or is damaged: .* unknown kind"),
-        ({"version": 2}, "record 2 .* version 2 .* up to 1.* Start the .* fleetd recover"),
+        ({"version": 2}, "record 2 .* version 2 .* up to 1.* Start the .*fleetd recover"),
         ({"data": {}}, "record 2 .* missing fields.* restore it from a backup"),
         ({"rollout": "r-9", "kind": "RolloutStarted", "data": {}}, "record 2 .* corrupt"),
     ],
