@@ -144,7 +144,7 @@ def test_an_outcome_ends_its_own_flight_and_no_other(state: s.HostState, event: 
 
 @given(STATES, EVENTS)
 @settings(max_examples=600, deadline=None)
-def test_a_host_becomes_unproven_by_the_intent_of_a_trial_and_by_nothing_else(
+def test_a_host_becomes_unproven_by_the_intent_of_a_trial_or_a_staging_and_by_nothing_else(
     state: s.HostState, event: e.HostEvent
 ) -> None:
     try:
@@ -152,7 +152,7 @@ def test_a_host_becomes_unproven_by_the_intent_of_a_trial_and_by_nothing_else(
     except IllegalTransition:
         return
     if s.is_unproven(after) and not s.is_unproven(state):
-        assert isinstance(event, e.TrialIntended)
+        assert isinstance(event, e.TrialIntended | e.StageIntended)
     if s.is_unproven(state) and not s.is_unproven(after):
         # Only what the host itself said, an order that never left, or a person's word ends the doubt.
         said = e.HostReported | e.ActivationRecovered
