@@ -205,10 +205,10 @@ CORE = (
     Mutant(
         "a restart forgets a commit that was under way",
         "fleetd/rollout/transitions.py",
-        "        case Rebooting() | Trial() | Committing():\n",
+        "        case Rebooting() | Trial() | Committing():\n            live = ",
         "        case Committing():\n"
         '            return Committed(state.task, state.live.old, (), at, "")\n'
-        "        case Trial():\n",
+        "        case Trial():\n            live = ",
         PROMISES,
     ),
     Mutant(
