@@ -8,6 +8,7 @@ from fleetd.errors import CorruptJournal, NewerJournal
 from fleetd.ports import Record
 from fleetd.rollout import events as e
 from fleetd.rollout.codec import decode_event, encode_event
+from fleetd.rollout.transitions import IllegalTransition
 from fleetd.rollout.versions import TooNew, version_of
 from fleetd.rollout.world import World
 
@@ -24,9 +25,7 @@ def fold(world: World, record: Record) -> e.Event:
     except TooNew as error:
         raise NewerJournal(place_of(record), str(error)) from error
     except Exception as error:
-        told = (
-            str(error) if isinstance(error, ValueError) or type(error).__name__ == "IllegalTransition" else repr(error)
-        )
+        told = str(error) if isinstance(error, ValueError | IllegalTransition) else repr(error)
         raise CorruptJournal(f"{place_of(record)} of the journal is corrupt: {told}") from error
     return event
 
