@@ -57,7 +57,7 @@ def term_above(world: World, opened: int, shown: Mapping[str, Shown]) -> int:
 def numbered_beyond(world: World, shown: Mapping[str, Shown]) -> int:
     """Return the number after which rollouts go on, so that no host has seen an activation of their ids."""
     seen = [number_of(found.status.id.partition(".")[0]) for found in shown.values()]
-    highest = max(world.numbered, *seen)
+    highest = max([world.numbered, *seen])
     return (highest // ROLLOUTS_LOST + 1) * ROLLOUTS_LOST
 
 

@@ -210,6 +210,23 @@ def test_a_host_out_of_reach_keeps_its_slot_until_it_answers() -> None:
     run(place, live())
 
 
+def test_a_fleet_of_which_nobody_answers_is_told_as_not_known() -> None:
+    place = Place(SCENARIO, APPENDS // 2, RECORDS // 4)
+
+    async def live() -> None:
+        await place.live_and_die()
+        for machine in place.simulation.machines.values():
+            machine.hears = False
+        for only_look in (True, False):
+            report, world = await place.recover(only_look=only_look)
+            assert list(report.silent) == list(HOSTS)
+            assert "4 of 4 hosts are not known" in "\n".join(report.lines(only_look=only_look))
+        assert not list(world.active())
+        assert report.next_rollout == 101
+
+    run(place, live())
+
+
 def test_a_recovery_that_died_is_begun_again_and_keeps_the_daemon_from_starting() -> None:
     place = Place(SCENARIO, APPENDS // 2, RECORDS // 4)
 
