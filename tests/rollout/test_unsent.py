@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from unittest.mock import ANY
 
 import pytest
@@ -16,23 +17,32 @@ from tests.rollout.worlds import Built, system
 HOURS_S = 7200.0
 
 
-def refuse_trials(built: Built, runs: int) -> list[e.Event]:
-    """Let a host answer questions, and no trial be sent to it, for two hours; return what was decided."""
+def decide(built: Built, for_s: float, runs: int, answer: Callable[[e.Event], None]) -> list[e.Event]:
+    """Plan each second, and let ``answer`` say what comes of each event; return what was decided."""
     decided: list[e.Event] = []
-    until = built.now + HOURS_S
+    until = built.now + for_s
     while built.now < until and not built.world.rollouts["r-1"].header.phase.is_final:
         built.now += 1.0
         decision = plan(built.world, Capacity(), built.now)
         built.world.agenda.settle(decision.visits, built.now)
         for event in decision.events:
             built.apply(event)
-            if isinstance(event, e.TrialIntended):
-                built.apply(e.OrderNotSent(built.now, "r-1", "h1", event.fence, "sudo: not allowed"))
+            answer(event)
         for question in decision.questions:
             if isinstance(question, Inspect):
                 built.inspected("r-1", "h1", system("h1", runs))
         decided += decision.events
     return decided
+
+
+def refuse_trials(built: Built, runs: int) -> list[e.Event]:
+    """Let a host answer questions, and no trial be sent to it, for two hours; return what was decided."""
+
+    def answer(event: e.Event) -> None:
+        if isinstance(event, e.TrialIntended):
+            built.apply(e.OrderNotSent(built.now, "r-1", "h1", event.fence, "sudo: not allowed"))
+
+    return decide(built, HOURS_S, runs, answer)
 
 
 def test_a_trial_that_is_never_sent_ends_at_the_progress_deadline() -> None:
@@ -56,24 +66,17 @@ def test_a_rollback_that_is_never_sent_is_tried_ever_more_rarely() -> None:
 
 def lose_copies(built: Built, times: int, runs: int) -> list[e.Event]:
     """Let a host have no copy, so many times, when the order of its trial comes; return what was decided."""
-    decided: list[e.Event] = []
-    until = built.now + 600.0
-    while built.now < until and not built.world.rollouts["r-1"].header.phase.is_final:
-        built.now += 1.0
-        decision = plan(built.world, Capacity(), built.now)
-        built.world.agenda.settle(decision.visits, built.now)
-        for event in decision.events:
-            built.apply(event)
-            if isinstance(event, e.CopyIntended):
-                built.apply(e.CopyDone(built.now, "r-1", "h1", event.fence, 1, 1))
-            if isinstance(event, e.TrialIntended) and times > 0:
-                times -= 1
-                built.apply(e.OrderRejected(built.now, "r-1", "h1", event.fence, "not-valid", "it is not valid"))
-        for question in decision.questions:
-            if isinstance(question, Inspect):
-                built.inspected("r-1", "h1", system("h1", runs))
-        decided += decision.events
-    return decided
+    left = times
+
+    def answer(event: e.Event) -> None:
+        nonlocal left
+        if isinstance(event, e.CopyIntended):
+            built.apply(e.CopyDone(built.now, "r-1", "h1", event.fence, 1, 1))
+        if isinstance(event, e.TrialIntended) and left > 0:
+            left -= 1
+            built.apply(e.OrderRejected(built.now, "r-1", "h1", event.fence, "not-valid", "it is not valid"))
+
+    return decide(built, 600.0, runs, answer)
 
 
 @pytest.mark.parametrize("times", range(COPIES))
