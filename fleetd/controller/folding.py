@@ -14,7 +14,7 @@ from fleetd.rollout.world import World
 
 
 def fold(world: World, record: Record) -> e.Event:
-    """Take a record into account. Raises CorruptJournal or NewerJournal with its place, after which the world is no use.
+    """Take a record into account. Raises CorruptJournal or NewerJournal with its place; the world is no use after that.
 
     The order of records is the journal's to check. Whatever a damaged record makes of the code that reads it is its
     own fault: no exception of any kind may leave here as anything else.
