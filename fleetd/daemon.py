@@ -30,10 +30,12 @@ from fleetd.executor.activity import Activity
 from fleetd.executor.changes import Changes
 from fleetd.executor.executor import Executor, push_root
 from fleetd.executor.on_host import OnHost
+from fleetd.executor.power import Power
 from fleetd.executor.sources import Sources
 from fleetd.host.connection import SshIdentity
 from fleetd.host.identity import check_private_key
 from fleetd.host.port import SshHosts
+from fleetd.host.programs import ControlPrograms
 from fleetd.host.signing import OrderSigner
 from fleetd.journal.blobs import FileBlobs
 from fleetd.journal.sqlite import SqliteJournal
@@ -128,6 +130,7 @@ class Daemon:
             probe=self.probes,
             fleet=lambda: self.intake.current,
             limits=Capacity(evaluate=builder.evaluations_at_once),
+            power=Power(self.clock, self.on_host, ControlPrograms(), self.blobs),
             activity=activity,
             changes=Changes(self.clock, comparer, self.blobs),
         )

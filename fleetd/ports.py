@@ -16,6 +16,7 @@ from fleetd.model.difference import SystemDiff
 from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Fleet, Host, ToplevelSource
 from fleetd.model.order import Order
+from fleetd.model.program import ControlCommand, ProgramEnd
 from fleetd.model.store_path import StorePath
 from fleetd.rollout.roots import WantedRoots
 
@@ -111,12 +112,24 @@ class HostPort(Protocol):
         """Return the host's connection, opening it when there is none. Raises HostError."""
         ...
 
+    def expect(self, host: Host) -> None:
+        """The host is expected back now: the next question to it is put off no longer."""
+        ...
+
     def reached_at(self, host: Host) -> str | None:
         """Return the address over which the host was reached last; None where it never was, or no longer has that."""
         ...
 
     async def close(self) -> None:
         """Close every connection; bounded."""
+        ...
+
+
+class Programs(Protocol):
+    """Programs of the control node that act on a host by other ways than ssh."""
+
+    async def run(self, command: ControlCommand, host: Host) -> ProgramEnd:
+        """Run one to its end, or until its time is over; never raises for what it does."""
         ...
 
 

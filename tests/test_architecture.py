@@ -12,10 +12,11 @@ FILES = sorted(ROOT.rglob("*.py"))
 ADAPTERS = ("nix", "push", "host", "probes", "journal", "sources", "notify")
 MAY_IMPORT = {
     "errors": (),
+    "process": (),
     "model": ("errors", "model"),
     "rollout": ("errors", "model", "rollout"),
     "ports": ("errors", "model", "rollout"),
-    **{room: ("errors", "model", "rollout", "ports", "schema", room) for room in ADAPTERS},
+    **{room: ("errors", "process", "model", "rollout", "ports", "schema", room) for room in ADAPTERS},
     "executor": ("errors", "model", "rollout", "ports", "executor"),
     "controller": ("errors", "model", "rollout", "ports", "executor", "controller"),
 }

@@ -52,6 +52,7 @@ from fleetd.rollout.decision import (
     ProbeRound,
     Question,
     Reach,
+    Unlock,
     Witness,
 )
 from fleetd.rollout.documents import rollout_document
@@ -321,26 +322,13 @@ class Controller:
         self._executor.keep_roots(lambda: wanted_roots(self.world))
 
     def _start(self, event: e.Event) -> None:
-        match event:
-            case (
-                e.EvaluateIntended()
-                | e.BuildIntended()
-                | e.CopyIntended()
-                | e.TrialIntended()
-                | e.DryRunIntended()
-                | e.StageIntended()
-                | e.CommitIntended()
-                | e.ReleaseIntended()
-                | e.RevertIntended()
-                | e.SettleIntended()
-            ):
-                rollout = self.world.rollouts[event.rollout]
-                state = rollout.hosts[event.host]
-                derivation = state.derivation if isinstance(state, Pending) else None
-                header = rollout.header
-                self._executor.start(Job(event, header.spec, state.task, derivation, header.locked))
-            case _:
-                return
+        if not isinstance(event, e.IntentEvent):
+            return
+        rollout = self.world.rollouts[event.rollout]
+        state = rollout.hosts[event.host]
+        derivation = state.derivation if isinstance(state, Pending) else None
+        header = rollout.header
+        self._executor.start(Job(event, header.spec, state.task, derivation, header.locked))
 
     def _ask(self, question: Question) -> None:
         match question:
@@ -356,6 +344,8 @@ class Controller:
                 self.world.observation(question.rollout, question.host).asking = type(question).__name__
             case Extend():
                 self.world.observation(question.rollout, question.host).extending = True
+            case Unlock():
+                self.world.observation(question.rollout, question.host).unlocking = True
             case _:
                 pass
         self._executor.ask(question, self.world.rollouts[question.rollout].header.spec)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import assert_never
 
 from fleetd.rollout import events as e
-from fleetd.rollout.decision import Extend, Inspect, LockRevision, LookAt, ProbeRound, Reach
-from fleetd.rollout.observations import Extended, Inspected, LockEnded, Looked, Observed, Probed, Reached
+from fleetd.rollout.decision import Extend, Inspect, LockRevision, LookAt, ProbeRound, Reach, Unlock
+from fleetd.rollout.observations import Extended, Inspected, LockEnded, Looked, Observed, Probed, Reached, Unlocked
 
 Outcome = e.Event | Observed
-Answerable = LockRevision | Inspect | Reach | LookAt | ProbeRound | Extend
+Answerable = LockRevision | Inspect | Reach | Unlock | LookAt | ProbeRound | Extend
 """The questions that wait for an answer."""
 
 
@@ -24,6 +24,8 @@ def broken_effect(intent: e.IntentEvent, fault: Exception, now: float) -> Outcom
             return e.SourceRefused(now, intent.rollout, intent.host, intent.fence, text)
         case e.CopyIntended():
             return e.CopyRefused(now, intent.rollout, intent.host, intent.fence, "internal", text)
+        case e.PowerCycleIntended():
+            return e.PowerCycled(now, intent.rollout, intent.host, intent.fence, False, text)
         case (
             e.DryRunIntended()
             | e.TrialIntended()
@@ -51,6 +53,8 @@ def broken_answer(question: Answerable, fault: Exception, now: float) -> tuple[O
             return (Looked(now, question.host, False, text),)
         case Reach():
             return (Reached(now, question.rollout, question.host, question.step, text),)
+        case Unlock():
+            return (Unlocked(now, question.rollout, question.host, question.step, question.again_s),)
         case ProbeRound():
             place = (question.rollout, question.host, question.step)
             return (Probed(now, *place, (), question.required, question.interval_s),)

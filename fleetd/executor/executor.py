@@ -13,10 +13,12 @@ from fleetd.executor.activity import Activity
 from fleetd.executor.broken import Answerable, Outcome, broken_answer, broken_effect
 from fleetd.executor.changes import Changes
 from fleetd.executor.on_host import OnHost
+from fleetd.executor.power import Power
 from fleetd.executor.sources import LOCK_TIMEOUT_S, Sources
 from fleetd.model.check import Check, CheckOutcome, CheckResult
 from fleetd.model.facts import HostFacts
 from fleetd.model.fleet import Fleet, Host
+from fleetd.model.program import LONGEST_PROGRAM_S
 from fleetd.model.store_path import StorePath
 from fleetd.ports import Clock, Probe, ProbeRequest, Pusher, PushReport, TargetBuilder
 from fleetd.rollout import events as e
@@ -31,6 +33,7 @@ from fleetd.rollout.decision import (
     ProbeRound,
     Question,
     Reach,
+    Unlock,
 )
 from fleetd.rollout.observations import Inspected, LockEnded, Looked, Probed, Reached, Witnessed
 from fleetd.rollout.roots import WantedRoots
@@ -79,6 +82,7 @@ class Executor:
         probe: Probe,
         fleet: Callable[[], Fleet],
         limits: Capacity,
+        power: Power,
         activity: Activity,
         changes: Changes | None = None,
     ) -> None:
@@ -92,6 +96,7 @@ class Executor:
         self._fleet = fleet
         self._limits = limits
         self._changes = changes
+        self._power = power
         self._tasks: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self._comparing = asyncio.Semaphore(COMPARED_AT_ONCE)
         self._roots_wanted: Callable[[], WantedRoots] | None = None
@@ -111,6 +116,7 @@ class Executor:
             order=self._limits.order - used.get("order", 0),
             probe=self._limits.probe - used.get("probe", 0),
             reach=self._limits.reach - used.get("reach", 0),
+            program=self._limits.program - used.get("program", 0),
         )
 
     def start(self, job: Job) -> None:
@@ -127,14 +133,9 @@ class Executor:
             case e.DryRunIntended():
                 asked = self._on_host.dry_run(job.spec, job.task, intent, self._host(intent.host))
                 self._spawn("order", intent, asked)
-            case (
-                e.TrialIntended()
-                | e.StageIntended()
-                | e.CommitIntended()
-                | e.ReleaseIntended()
-                | e.RevertIntended()
-                | e.SettleIntended()
-            ):
+            case e.PowerCycleIntended():
+                self._spawn("program", intent, self._power.cycle(intent, self._host(intent.host)))
+            case _:
                 host = self._host(intent.host)
                 self._spawn("order", intent, self._on_host.carry_out(job.spec, job.task, intent, host))
 
@@ -148,6 +149,9 @@ class Executor:
                 self._answer("probe", _task_name("inspect", question), question, self._inspect(question, spec), limit_s)
             case Reach():
                 self._answer("reach", _task_name("reach", question), question, self._reach(question))
+            case Unlock():
+                limit_s = QUESTION_TIMEOUT_S + LONGEST_PROGRAM_S
+                self._answer("program", _task_name("unlock", question), question, self._unlock(question), limit_s)
             case LookAt():
                 limit_s = QUESTION_TIMEOUT_S + _slowest_s(_named(spec, question.checks))
                 self._answer("probe", f"look/{question.host}", question, self._look(question, spec), limit_s)
@@ -331,7 +335,11 @@ class Executor:
 
     async def _reach(self, question: Reach) -> None:
         why = await self._contact(question.host)
-        self.report(Reached(self._clock.now(), question.rollout, question.host, question.step, why))
+        aids = self._power.aids(self._host(question.host))
+        self.report(Reached(self._clock.now(), question.rollout, question.host, question.step, why, aids))
+
+    async def _unlock(self, question: Unlock) -> None:
+        self.report(await self._power.unlock(question, self._host(question.host)))
 
     async def _look(self, question: LookAt, spec: RolloutSpec) -> None:
         why = await self._contact(question.host)
@@ -368,7 +376,7 @@ def _tell(what: str, fault: Exception) -> None:
     asyncio.get_running_loop().call_exception_handler({"message": what, "exception": fault})
 
 
-def _task_name(word: str, question: Inspect | Reach | ProbeRound | Extend) -> str:
+def _task_name(word: str, question: Inspect | Reach | Unlock | ProbeRound | Extend) -> str:
     return f"{word}/{question.rollout}/{question.host}/{question.step}"
 
 

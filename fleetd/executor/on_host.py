@@ -73,6 +73,10 @@ class OnHost:
         self._seen[host.name] = _Seen(facts, self._clock.now())
         return facts
 
+    def expect(self, host: Host) -> None:
+        """Ask a host again without delay: something was just done so that it comes back."""
+        self._hosts.expect(host)
+
     async def carry_out(self, spec: RolloutSpec, task: Task, intent: e.OrderIntent, host: Host | None) -> e.Event:
         """Send the order of an intent and return its outcome; never raises for what the host or the link does."""
         at = self._clock.now

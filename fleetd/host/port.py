@@ -179,6 +179,12 @@ class SshHosts:
             self._retire(host, old)
         return new
 
+    def expect(self, host: Host) -> None:
+        """Ask at once again where nobody answered; a login that was refused is put off as before, lest it bans us."""
+        contact = self._contacts.get(host.name)
+        if contact is not None and contact.refused == 0:
+            contact.failures, contact.not_before = 0, 0.0
+
     def reached_at(self, host: Host) -> str | None:
         """Return the address over which the host was reached last; None where it never was, or no longer has that."""
         contact = self._contacts.get(host.name)

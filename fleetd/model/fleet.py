@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from fleetd.model.check import Check
 from fleetd.model.policy import Policy, Size
+from fleetd.model.program import ControlCommand
 from fleetd.model.store_path import StorePath
 
 
@@ -85,6 +86,8 @@ class Host:
     system: str = "x86_64-linux"
     boot: BootKind = BootKind.AUTO
     unattended_boot: bool = True
+    unlock: ControlCommand | None = None
+    power_cycle: ControlCommand | None = None
     ignore_units: tuple[str, ...] = ()
     substitute: bool = False
     compress: bool = False

@@ -16,8 +16,8 @@ from fleetd.nix import commands
 from fleetd.nix.evaluation import EVALUATOR_MIB, EvalBudget, EvaluationCache
 from fleetd.nix.evaluator import Evaluator
 from fleetd.nix.internal_json import BuildWatch
-from fleetd.nix.process import Seen, nix
 from fleetd.nix.roots import make_place, root_link
+from fleetd.process import Seen, nix
 
 KEEP_ATTEMPTS = 2
 """A collector runs for minutes and then not for days: it takes a derivation in that moment once at most."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fleetd.errors import PushError
 from fleetd.model.store_path import StorePath
 from fleetd.nix import commands
-from fleetd.nix.process import nix
+from fleetd.process import nix
 
 PUBLISH_TIMEOUT_S = 3600.0
 """The first revision of a fleet is tens of gigabytes."""

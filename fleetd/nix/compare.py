@@ -14,8 +14,8 @@ from fleetd.nix import commands
 from fleetd.nix.blame import blame
 from fleetd.nix.builder import wrapped_toplevel
 from fleetd.nix.diff import diff
-from fleetd.nix.process import nix
 from fleetd.ports import Store
+from fleetd.process import nix
 
 QUERY_TIMEOUT_S = 60.0
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fleetd.errors import SourceError
 from fleetd.nix import commands
 from fleetd.nix.evaluation import EvalBudget
-from fleetd.nix.process import Seen, excerpt, plain
+from fleetd.process import Seen, excerpt, plain
 
 PROGRAM = "nix-eval-jobs"
 GATHER_S = 0.2

@@ -15,13 +15,13 @@ from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.nix import commands
 from fleetd.nix.eval_jobs import PROGRAM, EvalJobs, NotAnswered
 from fleetd.nix.evaluation import EvalBudget, EvaluationCache, is_locked
-from fleetd.nix.process import Seen
+from fleetd.process import Seen
 
 Evaluable = Installable | FileAttribute | HiveNode
 
 
 class Nix(Protocol):
-    """Runs a Nix command and returns what it printed; see ``nix.process.nix``. Raises SourceError."""
+    """Runs a Nix command and returns what it printed; see ``process.nix``. Raises SourceError."""
 
     def __call__(self, argv: list[str], what: str, timeout_s: float, seen: Seen | None = None, /) -> Awaitable[str]:
         """Take words, what to say when it fails, seconds, and who gets what it prints at once."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from fleetd.errors import NotFastForward, SourceError, UntrustedCommit
-from fleetd.nix.process import ChildOutputTooLong, ChildTimeout, Done, excerpt, run
+from fleetd.process import ChildOutputTooLong, ChildTimeout, Done, excerpt, run
 
 SCHEMES = ("ssh", "https", "http", "file", "git")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

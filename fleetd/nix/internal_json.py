@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleetd.model.build import BuildNews, BuildProgress
-from fleetd.nix.process import excerpt, plain
+from fleetd.process import excerpt, plain
 
 FILE_TRANSFER, COPY_PATHS, BUILDS, BUILD, SUBSTITUTE = 101, 103, 104, 105, 108
 """Kinds of activities."""

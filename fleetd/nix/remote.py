@@ -10,8 +10,8 @@ from fleetd.errors import OutcomeUnknown, ToplevelError
 from fleetd.model.store_path import StorePath
 from fleetd.nix import commands
 from fleetd.nix.path_info import NotValid, ordered, parse_path_infos
-from fleetd.nix.process import OUTPUT_LIMIT_BYTES, excerpt, plain
 from fleetd.ports import HostLink, PathInfo
+from fleetd.process import OUTPUT_LIMIT_BYTES, excerpt, plain
 
 
 async def closure_on(link: HostLink, path: StorePath, *, timeout_s: float) -> tuple[PathInfo, ...]:

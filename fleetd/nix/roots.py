@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fleetd.errors import FleetdError, UsageError
 from fleetd.nix import commands
-from fleetd.nix.process import nix
+from fleetd.process import nix
 from fleetd.rollout.roots import WantedRoots
 
 KEPT = "kept"

@@ -14,9 +14,9 @@ from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath, path_name, toplevel_belongs_to
 from fleetd.nix import commands
 from fleetd.nix.path_info import NotValid, ordered, parse_path_infos
-from fleetd.nix.process import nix
 from fleetd.nix.roots import KeptRoots
 from fleetd.ports import PathInfo
+from fleetd.process import nix
 from fleetd.rollout.roots import WantedRoots
 
 METADATA_TIMEOUT_S = 300.0

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fleetd.model.program import Aid
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import limit_of
 from fleetd.rollout.held import host_held, rollout_held
+from fleetd.rollout.power import cycles_at
 from fleetd.rollout.preparing import COPIES
 from fleetd.rollout.reasons import Blocked, Reason, instant
 from fleetd.rollout.starting import ROLLBACK_REACH_S, has_turn_first
@@ -85,7 +87,9 @@ def host_waits(world: World, name: str, host: str, now: float) -> Blocked | None
     state, header = rollout.hosts[host], rollout.header
     match state:
         case Lost(reason=reason):
-            return Blocked(Reason.LOST, reason, None, f"fleetctl clear {host}", (host,))
+            at = cycles_at(state, header.spec) if Aid.POWER_CYCLE in world.observation(name, host).aids else None
+            text = reason if at is None else f"{reason}; its power is cycled once, unless it answers before that"
+            return Blocked(Reason.LOST, text, at, f"fleetctl clear {host}", (host,))
         case Stranded(reason=reason):
             return Blocked(Reason.STRANDED, reason, None, f"fleetctl clear {host}", (host,))
         case Deferred(reason=reason):

@@ -29,9 +29,11 @@ class Capacity:
     reach: int = 64
     """Hosts that are out of reach are asked in a lane of their own: each takes a whole timeout, and there may be
     many."""
+    program: int = 16
+    """Programs of the control node that unlock hosts or cycle their power."""
 
 
-SLOTS = ("evaluate", "build", "copy", "order", "probe", "reach")
+SLOTS = ("evaluate", "build", "copy", "order", "probe", "reach", "program")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,20 @@ class Reach:
     rollout: str
     host: str
     step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unlock:
+    """Try to unlock a host that does not come back from a reboot; a host that waits for nothing takes no harm.
+
+    ``number`` counts the tries, ``again_s`` is how long after the end of this one the next may come.
+    """
+
+    rollout: str
+    host: str
+    step: int
+    number: int
+    again_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +133,7 @@ class CancelCopy:
     fence: Fence
 
 
-Question = LockRevision | Inspect | Reach | Witness | LookAt | ProbeRound | Extend | CancelCopy
+Question = LockRevision | Inspect | Reach | Unlock | Witness | LookAt | ProbeRound | Extend | CancelCopy
 """Volatile: no effect that must be remembered, so nothing of it is in the journal."""
 
 

@@ -40,6 +40,8 @@ from fleetd.rollout.host_events import (
     OrderNotSent,
     OrderRejected,
     OutcomeRejected,
+    PowerCycled,
+    PowerCycleIntended,
     ReleaseIntended,
     RevertIntended,
     RollbackDecided,
@@ -127,6 +129,8 @@ __all__ = [
     "OutcomeRejected",
     "PauseRequested",
     "Phase",
+    "PowerCycleIntended",
+    "PowerCycled",
     "PromoteRequested",
     "RecoveryBegan",
     "RecoveryEnded",
@@ -157,7 +161,7 @@ __all__ = [
 OrderIntent = TrialIntended | StageIntended | CommitIntended | ReleaseIntended | RevertIntended | SettleIntended
 """What becomes an order to a host."""
 
-IntentEvent = EvaluateIntended | BuildIntended | CopyIntended | DryRunIntended | OrderIntent
+IntentEvent = EvaluateIntended | BuildIntended | CopyIntended | DryRunIntended | PowerCycleIntended | OrderIntent
 
 OutcomeEvent = (
     Evaluated
@@ -170,6 +174,7 @@ OutcomeEvent = (
     | OrderRejected
     | OrderNotSent
     | ContactLost
+    | PowerCycled
 )
 
 HostEvent = (

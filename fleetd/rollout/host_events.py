@@ -315,6 +315,29 @@ class HostGivenUp:
 
 
 @dataclass(frozen=True, slots=True)
+class PowerCycleIntended:
+    """The power of a host that did not come back from its reboot is about to be taken away and given back."""
+
+    at: float
+    rollout: str
+    host: str
+    fence: Fence
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class PowerCycled:
+    """What came of it; ``done`` is whether the command says that it did it, ``reason`` how it ended."""
+
+    at: float
+    rollout: str
+    host: str
+    fence: Fence
+    done: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostCleared:
     """A person says that a lost or stranded host is gone, or in order: nothing waits for it any longer."""
 

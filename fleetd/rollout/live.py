@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fleetd.model.check import Check
 from fleetd.model.duration import format_duration
 from fleetd.model.goal import Goal
@@ -10,6 +12,7 @@ from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.decision import Draft, Extend, ProbeRound, Reach
 from fleetd.rollout.health import is_proven, lasting_failures, not_passing
+from fleetd.rollout.power import plan_power
 from fleetd.rollout.spec import HostPlan, RolloutSpec
 from fleetd.rollout.states import (
     Committed,
@@ -58,7 +61,8 @@ def _plan_host(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state:
     if now < live.retry_at:
         draft.wake(live.retry_at)
         return
-    if live.lost_since is not None and not _is_reached(draft, name, plan, state):
+    if live.lost_since is not None and not _is_reached(draft, name, plan, state, spec):
+        plan_power(draft, name, plan, state, spec)
         if not isinstance(state, Lost) and now < give_up_at:
             draft.wake(give_up_at)
         return
@@ -82,7 +86,7 @@ def _why_given_up(spec: RolloutSpec, state: LiveState, lost_s: float) -> str:
     return f"no answer for {format_duration(round(lost_s))}, long after its guard must have fired"
 
 
-def _is_reached(draft: Draft, name: str, plan: HostPlan, state: LiveState) -> bool:
+def _is_reached(draft: Draft, name: str, plan: HostPlan, state: LiveState, spec: RolloutSpec) -> bool:
     """Whether a lost host has answered since; asks it when not. Nothing of this is journalled, however long it takes.
 
     The answer settles nothing: an order of ours may still be on its way. It says that a settle will arrive.
@@ -92,7 +96,8 @@ def _is_reached(draft: Draft, name: str, plan: HostPlan, state: LiveState) -> bo
         return True
     if seen.asking:
         return False
-    every_s = REACH_LOST_S if isinstance(state, Lost) else REACH_EVERY_S
+    boots_until = spec.policy.reboot_timeout_s + (state.cycled_at or -math.inf) if isinstance(state, Lost) else math.inf
+    every_s = REACH_EVERY_S if draft.now < boots_until else REACH_LOST_S
     due = seen.asked_at + every_s
     if seen.failures and draft.now < due:
         draft.wake(due)

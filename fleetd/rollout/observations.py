@@ -7,6 +7,7 @@ from itertools import chain, islice
 
 from fleetd.model.check import CheckOutcome, CheckResult
 from fleetd.model.facts import HostFacts
+from fleetd.model.program import Aid
 from fleetd.rollout.contact import WITNESSES
 from fleetd.rollout.health import observe
 from fleetd.rollout.seen import Look, Observation
@@ -33,13 +34,25 @@ class Inspected:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A host of unknown outcome answered, or did not (``unreachable`` says why)."""
+    """A host of unknown outcome answered, or did not (``unreachable`` says why); ``aids`` are what could be done."""
 
     at: float
     rollout: str
     host: str
     step: int
     unreachable: str
+    aids: tuple[Aid, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """One try to unlock a host ended, however; only the host's own answer says that it was of use."""
+
+    at: float
+    rollout: str
+    host: str
+    step: int
+    again_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,7 @@ class LockEnded:
     rollout: str
 
 
-Observed = Inspected | Reached | Witnessed | Looked | Probed | Extended | LockEnded
+Observed = Inspected | Reached | Unlocked | Witnessed | Looked | Probed | Extended | LockEnded
 
 
 def note(world: World, message: Observed) -> None:
@@ -100,7 +113,8 @@ def note(world: World, message: Observed) -> None:
     if isinstance(message, LockEnded):
         world.locking = None
         return
-    _take_contact(world, message)
+    if not isinstance(message, Unlocked):
+        _take_contact(world, message)
     if isinstance(message, Looked):
         _take_look(world, message)
     if isinstance(message, Witnessed | Looked):
@@ -119,11 +133,13 @@ def note(world: World, message: Observed) -> None:
                 seen.failures = 0
                 seen.facts, seen.baseline, seen.inspected_at = message.facts, message.baseline, message.at
         case Reached():
-            seen.asking = ""
+            seen.asking, seen.aids = "", message.aids
             if message.unreachable:
                 _not_reached(seen, message.at, message.unreachable)
             else:
                 seen.failures, seen.reached_at = 0, message.at
+        case Unlocked():
+            seen.unlocking, seen.unlocks, seen.unlock_at = False, seen.unlocks + 1, message.at + message.again_s
         case Probed():
             seen.asking = ""
             seen.next_round_at = message.at + message.interval_s

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fleetd.model.check import CheckResult
 from fleetd.model.facts import HostFacts
+from fleetd.model.program import Aid
 from fleetd.rollout.health import Health
 
 
@@ -33,6 +34,13 @@ class Observation:
     next_round_at: float = 0.0
     extended_at: float = 0.0
     extending: bool = False
+    aids: tuple[Aid, ...] = ()
+    """What the control node can do for the host where it does not answer, as the fleet file says now."""
+    unlocks: int = 0
+    """How often it was tried to unlock it."""
+    unlock_at: float = 0.0
+    """When it may be tried again."""
+    unlocking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

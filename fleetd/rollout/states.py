@@ -118,13 +118,17 @@ class Lost:
     """Out of reach until long after its guard must have fired: failed as far as the rollout goes.
 
     Nobody has seen how the host ended, so it stays unproven and keeps its slot until it answers a settle, or until a
-    person says that it is gone.
+    person says that it is gone. ``down_since`` is when it went down for a trial
+    by reboot, where it was not seen to come up; ``cycled_at`` is when its power was meant to be cycled: that is done
+    once.
     """
 
     task: Task
     live: Live
     reason: str
     at: float
+    down_since: float | None = None
+    cycled_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class Effect(StrEnum):
     EVALUATE = "evaluate"
     BUILD = "build"
     COPY = "copy"
+    POWER_CYCLE = "power-cycle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class Live:
     lost_since: float | None = None
     retry_at: float = 0.0
     absent: bool = False
+    rebooting_since: float | None = None
+    """When it was first seen to go down for its trial; None where it is not known to have been rebooted."""
 
 
 class IllegalTransition(Exception):

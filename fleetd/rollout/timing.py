@@ -79,6 +79,17 @@ def give_up_after_s(spec: RolloutSpec) -> float:
     return back_s + GIVE_UP_MARGIN_S
 
 
+def power_cycle_after_s(spec: RolloutSpec) -> float:
+    """How long after a host in a trial by reboot was last heard nothing on it can still be at work by itself.
+
+    It boots within the time for that; if the new system came up and nobody can reach it, its guard fires after the
+    switch's time and the silence that a trial survives, and then it has the revert's time and that of a second boot.
+    """
+    policy = spec.policy
+    guard_s = policy.switch_timeout_s + STOP_SWITCH_S + policy.contact_timeout_s
+    return guard_s + policy.revert_timeout_s + 2 * policy.reboot_timeout_s
+
+
 def extend_every_s(spec: RolloutSpec) -> float:
     """A third of the longest silence that a trial survives: two extends may be lost."""
     return spec.policy.contact_timeout_s / 3

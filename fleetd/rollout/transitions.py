@@ -23,6 +23,7 @@ from fleetd.rollout.states import (
     Direction,
     DryRun,
     DryRunning,
+    Effect,
     Failed,
     Flight,
     HostState,
@@ -101,10 +102,18 @@ def evolve(state: HostState, event: e.HostEvent) -> HostState:
             return _not_sent(state, event)
         case e.ContactLost() if isinstance(state, LiveState) and _flies(state.live, event.fence):
             return replace(state, live=_lost(state.live, event.at))
+        case e.PowerCycleIntended() if isinstance(state, Lost) and state.cycled_at is None:
+            flight = Flight(Effect.POWER_CYCLE, event.fence, event.deadline)
+            return replace(state, live=replace(state.live, flight=flight), cycled_at=event.at)
+        case e.PowerCycled() if isinstance(state, Lost) and _flies(state.live, event.fence):
+            live = replace(state.live, flight=None, retry_at=event.at)
+            return replace(state, live=live, reason=f"{state.reason}; {event.reason}")
         case e.HostReported() | e.OrderRejected() | e.OrderNotSent() | e.ContactLost() | e.DryRunDone():
             raise IllegalTransition(state, event)
         case e.ActivationRecovered():
             return _recovered(state, event)
+        case e.PowerCycleIntended() | e.PowerCycled():
+            raise IllegalTransition(state, event)
         case _:
             return _decide(state, event)
 
@@ -197,6 +206,7 @@ def _reported(state: LiveState, event: e.HostReported) -> HostState:
                 return RolledBack(state.task, event.at)
             return Committed(state.task, state.live.old, state.live.passed_before, event.at)
         case HelperState.REBOOTING:
+            moving = replace(moving, rebooting_since=moving.rebooting_since or event.at)
             if isinstance(state, Reverting):
                 return replace(state, live=moving)
             return Rebooting(state.task, moving, state.since if isinstance(state, Rebooting) else event.at)
@@ -340,7 +350,8 @@ def _decide(
         case Reverted() | Failed() | Deferred() | Skipped(), e.HostRetried() if _may_be_retried(state.task):
             return Pending(replace(state.task, attempt=state.task.attempt + 1), retry_at=event.at)
         case Switching() | Rebooting() | Staging() | Trial() | Committing() | Reverting(), e.HostGivenUp():
-            return Lost(state.task, state.live, event.reason, event.at)
+            down = state.live.rebooting_since if isinstance(state, Rebooting) else None
+            return Lost(state.task, state.live, event.reason, event.at, down)
         case Lost(), e.HostCleared():
             reason = f"{state.reason}; cleared by {event.by}"
             return Failed(state.task, "lost", reason, event.at)

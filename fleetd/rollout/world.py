@@ -261,7 +261,7 @@ class World:
         self.agenda.touch(place)
         self.agenda.touch((event.rollout, ""))
         self._count_unproven(place, rollout, after, event.at)
-        if type(after) is not type(before):
+        if type(after) is not type(before) or isinstance(event, e.PowerCycled):
             # A step begins: what was seen in the last one proves nothing about this one.
             self.observations.pop((event.rollout, event.host), None)
 

@@ -30,6 +30,7 @@ from fleetd.model.policy import (
 from fleetd.model.reference import INSTEAD, carries_secret
 from fleetd.model.selector import select
 from fleetd.model.store_path import parse_store_path
+from fleetd.schema.commands import CommandTable, command_of
 from fleetd.schema.groups import GroupTable, groups_of
 from fleetd.schema.policies import PolicyTable, policy_of
 from fleetd.schema.problems import Period, SizeText, Strict, read_table, seconds, size_of, word_of
@@ -54,6 +55,8 @@ class _Host(Strict):
     system: str = "x86_64-linux"
     boot: Literal["auto", "external"] = "auto"
     unattended_boot: bool = True
+    unlock: CommandTable | None = None
+    power_cycle: CommandTable | None = None
     ignore_units: list[str] = Field(default_factory=list)
     substitute: bool = False
     compress: Literal["none", "zstd"] = "none"
@@ -184,6 +187,8 @@ def _host(name: str, raw: _Host, flake: str | None, base: Path | None, problems:
         system=raw.system,
         boot=BootKind(raw.boot),
         unattended_boot=raw.unattended_boot,
+        unlock=command_of(f"{place}.unlock", raw.unlock, problems),
+        power_cycle=command_of(f"{place}.power_cycle", raw.power_cycle, problems),
         ignore_units=tuple(raw.ignore_units),
         substitute=raw.substitute,
         compress=raw.compress == "zstd",

@@ -69,6 +69,7 @@ def executor(adapters: Adapters, report: Callable[[Outcome], None]) -> Executor:
         probe=any_of,
         fleet=lambda: Fleet({"web1": HOST}),
         limits=Capacity(),
+        power=any_of,
         activity=activity,
     )
     made.report = report

@@ -12,6 +12,7 @@ from fleetd.executor.broken import Outcome
 from fleetd.executor.executor import QUESTION_TIMEOUT_S, Executor, Job
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.orders import VALID_S
+from fleetd.executor.power import Power
 from fleetd.executor.sources import Sources
 from fleetd.model.fence import Fence
 from fleetd.model.fleet import Fleet, Host
@@ -28,6 +29,7 @@ from tests.simulation.sim_ports import (
     SimCommits,
     SimHosts,
     SimProbe,
+    SimPrograms,
     SimPusher,
     SimStore,
     SimTargets,
@@ -77,6 +79,7 @@ def outcomes_of(start: Callable[[Executor], None], *, hangs: bool = False) -> Se
             probe=probe,
             fleet=lambda: Fleet({"h1": Host("h1", ("10.0.0.1",))}),
             limits=Capacity(),
+            power=Power(clock, OnHost(clock, hosts, store), SimPrograms(machines, lambda _machine: None)),
             activity=activity,
         )
         executor.report = found.append

@@ -57,6 +57,7 @@ async def outcomes(work: e.IntentEvent | Question) -> list[Outcome]:
         probe=broken,
         fleet=lambda: FLEET,
         limits=Capacity(),
+        power=broken,
         activity=Activity(FakeClock()),
     )
     told: list[Outcome] = []

@@ -58,6 +58,7 @@ def executor(store: FakeStore, clock: FakeClock) -> Executor:
         probe=nothing,
         fleet=nothing,
         limits=Capacity(),
+        power=nothing,
         activity=Activity(clock),
     )
 

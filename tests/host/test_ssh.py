@@ -404,6 +404,11 @@ async def test_failures_are_spaced_out_after_the_second(server: SshServer, unuse
     assert waited[:2] == [0, 0]
     assert all(later > 0 for later in waited[2:])
     assert max(waited) <= 60
+    hosts.expect(host)  # something was done so that it comes back
+    before = clock.at
+    with pytest.raises(FleetdError):
+        await hosts.status(host, timeout_s=1000)
+    assert clock.at == before
     await hosts.close()
 
 
@@ -424,6 +429,7 @@ async def test_logins_that_are_refused_never_gather_into_a_ban(server: SshServer
         at_most = max(at_most, held_until - clock.at)
     assert at_most < ENFORCED_FROM_S
     waited_from = clock.at
+    hosts.expect(server.host(user="nobody"))  # that is no reason to risk a ban
     with pytest.raises(LoginRefused, match=r"refused.*tried again in"):
         await hosts.status(server.host(user="nobody"), timeout_s=1)  # what is wrong is told meanwhile as well
     assert clock.at == waited_from

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 PROMISES = ("tests/simulation/test_promises.py",)
+POWER = ("tests/simulation/test_power.py",)
 REBOOTS = ("tests/simulation/test_reboots.py",)
 TABLE = ("tests/rollout/test_transitions.py",)
 
@@ -479,5 +480,40 @@ CORE = (
         "        blocked = _blocked_reboot(facts, to)\n",
         "",
         REBOOTS,
+    ),
+    Mutant(
+        "the power of a host that may be at work is cycled",
+        "fleetd/rollout/power.py",
+        "max(state.down_since, silent_since) + timing.power_cycle_after_s(spec))",
+        "0.0)",
+        POWER,
+    ),
+    Mutant(
+        "the power of a host is cycled again and again",
+        "fleetd/rollout/power.py",
+        " or state.cycled_at is not None:",
+        ":",
+        POWER,
+    ),
+    Mutant(
+        "a host that was seen in its new system is taken for one that did not come up",
+        "fleetd/rollout/transitions.py",
+        "if isinstance(state, Rebooting) else None",
+        "if state.live.rebooting_since is not None else None",
+        POWER,
+    ),
+    Mutant(
+        "nobody asks a host a last time before its power is cycled",
+        "fleetd/executor/power.py",
+        "            await self._on_host.facts(host, timeout_s=LAST_LOOK_S)\n",
+        '            return ""\n',
+        ("tests/executor/test_power.py",),
+    ),
+    Mutant(
+        "hosts that wait for a passphrase on their way back are not unlocked",
+        "fleetd/rollout/power.py",
+        "    if state.live.rebooting_since is not None or spec",
+        "    if spec",
+        POWER,
     ),
 )

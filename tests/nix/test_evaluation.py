@@ -20,7 +20,7 @@ from fleetd.nix.builder import NixBuilder
 from fleetd.nix.eval_jobs import read_jobs
 from fleetd.nix.evaluation import EvalBudget, EvaluationCache, available_mib, eval_budget, is_locked
 from fleetd.nix.evaluator import Evaluator
-from fleetd.nix.process import Seen
+from fleetd.process import Seen
 from tests.nix.private_store import PrivateStore, temporary_directory
 
 STAND_IN = Path(__file__).parent / "eval_jobs_stand_in.py"

@@ -181,6 +181,9 @@ class FakeHosts:
         self.channels: list[ByteChannel] = []
         self.round_trip: float | None = 0.0
 
+    def expect(self, host: Host) -> None:
+        """Nothing is ever put off."""
+
     def reached_at(self, host: Host) -> str | None:
         """Every host has the one address that it was given."""
         return host.addresses[0]

@@ -19,9 +19,9 @@ from fleetd.model.fleet import Host
 from fleetd.model.store_path import StorePath
 from fleetd.nix.cache import BinaryCache
 from fleetd.nix.nar import dump
-from fleetd.nix.process import nix
 from fleetd.nix.store import NixStore
 from fleetd.ports import ByteChannel, PathInfo, PushReport
+from fleetd.process import nix
 from fleetd.push.archives import SharedArchives
 from fleetd.push.pusher import ServePusher
 from fleetd.push.serve import add_to_store, hello

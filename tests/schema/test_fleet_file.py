@@ -8,6 +8,7 @@ import pytest
 
 from fleetd.errors import ConfigError
 from fleetd.model.fleet import Fleet
+from fleetd.model.program import ControlCommand
 from fleetd.schema.fleet_file import parse_fleet
 
 
@@ -22,6 +23,12 @@ def test_defaults_are_filled_in() -> None:
     assert "default" in fleet.policies
     assert not fleet.hosts["web1"].builds_itself
     assert parse('[hosts.web1]\nbuild_on = "target"\n').hosts["web1"].builds_itself
+
+
+def test_programs_of_a_host_are_taken_as_written() -> None:
+    host = parse('[hosts.a]\nunlock = { command = ["u", "{name}"], stdin = "/run/p" }\n').hosts["a"]
+    assert host.unlock == ControlCommand(("u", "{name}"), 60.0, "/run/p")
+    assert host.power_cycle is None
 
 
 @pytest.mark.parametrize(
@@ -44,6 +51,13 @@ def test_defaults_are_filled_in() -> None:
             "hosts.a.build_on: what deploy-rs has of a system is a wrapper",
         ),
         ('[hosts.a]\nuser = "-oProxyCommand=x"\n', "may begin with a dash"),
+        ("[hosts.a]\nunlock = { command = [] }\n", "hosts.a.unlock.command: "),
+        ('[hosts.a]\nunlock = { command = [""] }\n', "hosts.a.unlock.command: begins with the name of a program"),
+        ('[hosts.a]\npower_cycle = { command = ["x"], timeout = "1h" }\n', "hosts.a.power_cycle.timeout: 1h is more"),
+        (
+            '[hosts.a]\nunlock = { command = ["x"], stdin = "pass" }\n',
+            "hosts.a.unlock.stdin: 'pass' must be an absolute",
+        ),
         ('[hosts.a]\naddress = ["x", "-oProxyCommand=x"]\n', "may begin with a dash"),
         (
             '[hosts.a]\naddress = "unix:run/a"\n',

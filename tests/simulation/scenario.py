@@ -97,6 +97,10 @@ class Scenario:
     brake: int = 0
     groups: tuple[tuple[tuple[str, ...], int], ...] = ()
     """Hosts that need each other, and how many of them may be unavailable."""
+    aided: bool = False
+    """Whether the control node can unlock hosts and cycle their power."""
+    locked: tuple[str, ...] = ()
+    """Hosts that wait for a passphrase whenever they boot."""
 
 
 def system(host: str, version: int) -> StorePath:
@@ -286,7 +290,10 @@ def _with_reboots(rng: Random, scenario: Scenario) -> Scenario:
             if rng.random() < 0.2:
                 like = replace(like, **rng.choice(UNBOOTABLE))
             behaviours[path] = like
-    return replace(scenario, behaviours=behaviours, policy=replace(scenario.policy, reboot=reboot))
+    aided = rng.random() < 0.4
+    locked = tuple(host for host in scenario.hosts if aided and rng.random() < 0.3)
+    policy = replace(scenario.policy, reboot=reboot)
+    return replace(scenario, behaviours=behaviours, policy=policy, aided=aided, locked=locked)
 
 
 def _groups(rng: Random, fleet: tuple[str, ...]) -> tuple[tuple[tuple[str, ...], int], ...]:

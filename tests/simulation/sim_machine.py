@@ -12,6 +12,7 @@ from tests.simulation.sim_host import ENDED, Answer, SimHost
 
 GUARD_LOOKS_AFTER_S = 1.0
 GOES_DOWN_S = 4.0
+POWER_OFF_S = 5.0
 POWER_CYCLED_S = 2500.0
 """When somebody notices a machine that hangs in its boot."""
 RESTART_S = 2.0
@@ -82,6 +83,11 @@ class SimMachine:
         self.disk_full = False
         self._reverts_failed = 0
         self._guard_looks_at = 0.0
+        self.needs_passphrase = False
+        self.waits_for_passphrase = False
+        self._hangs: asyncio.TimerHandle | None = None
+        self.cycles: dict[str, int] = {}
+        """How often its power was cycled by a program, by the activation that was its newest."""
         self.reboots_asked = 0
         """How often something of ours asked for a reboot."""
         for path, behaviour in behaviours.items():
@@ -190,13 +196,42 @@ class SimMachine:
         self.loop.call_later(off_s, self._boot)
         self.changed(self)
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether taking its power away would end something of ours, or another system than it would boot."""
+        return self.powered and (bool(self._running) or self.host.current != self.host.boot_default)
+
+    def cycle_power(self) -> None:
+        """Do as a management controller is told."""
+        self.cycles[self.host.active] = self.cycles.get(self.host.active, 0) + 1
+        if self._hangs is not None:
+            self._hangs.cancel()
+            self._hangs = None
+            self.loop.call_later(POWER_OFF_S, self._boot)
+        self.power_cut(POWER_OFF_S)
+
+    def unlock(self) -> None:
+        """Give the passphrase; a machine that does not wait for it takes no notice."""
+        if self.waits_for_passphrase:
+            self.waits_for_passphrase = False
+            self._come_up()
+
     def _boot(self) -> None:
+        self._hangs = None
+        self.waits_for_passphrase = self.needs_passphrase
+        if self.needs_passphrase:
+            self.loop.call_later(POWER_CYCLED_S, self.unlock)  # somebody notices
+        else:
+            self._come_up()
+
+    def _come_up(self) -> None:
         host = self.host
         starts = self.behaviours.get(self._boots_next or host.oneshot or host.boot_default, GOOD)
         if host.oneshot and not self._boots_next and (starts.panics or not starts.boots):
             # The boot loader forgets the choice as it takes it; what it chose does not get far enough to be seen.
             host.oneshot = ""
-            self.loop.call_later(starts.boot_s if starts.panics else POWER_CYCLED_S, self._boot)
+            later = self.loop.call_later(starts.boot_s if starts.panics else POWER_CYCLED_S, self._boot)
+            self._hangs = None if starts.panics else later
             return
         self.powered = True
         self.boots += 1

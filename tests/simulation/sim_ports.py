@@ -15,6 +15,7 @@ from fleetd.model.check import CheckOutcome, CheckResult
 from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Host, Installable, ToplevelSource
 from fleetd.model.order import Order, Verb
+from fleetd.model.program import ControlCommand, ProgramEnd
 from fleetd.model.store_path import StorePath
 from fleetd.ports import HostLink, PathInfo, ProbeRequest, PushReport
 from fleetd.rollout.roots import WantedRoots
@@ -86,6 +87,9 @@ class SimHosts:
         if end != "ok":
             raise OrderRefused(code, f"{host.name} answered {end} {code}")
         return status
+
+    def expect(self, host: Host) -> None:
+        """Nothing is ever put off."""
 
     def reached_at(self, host: Host) -> str | None:
         """Every host has the one address that it was given."""
@@ -251,6 +255,25 @@ class SimBuilder:
         """Lock."""
         await asyncio.sleep(0.5)
         return f"{flake}?rev=1"
+
+
+class SimPrograms:
+    """The port ``Programs``: what the host's machine takes them for. ``cycling`` is told before power is taken."""
+
+    def __init__(self, machines: Mapping[str, SimMachine], cycling: Callable[[SimMachine], None]) -> None:
+        self._machines = machines
+        self._cycling = cycling
+
+    async def run(self, command: ControlCommand, host: Host) -> ProgramEnd:
+        """Do what the first word says, a moment later."""
+        await asyncio.sleep(1.0)
+        machine = self._machines[host.name]
+        if command.argv[0] == "unlock":
+            machine.unlock()
+        else:
+            self._cycling(machine)
+            machine.cycle_power()
+        return ProgramEnd(True, f"{command.argv[0]} ended with 0", "")
 
 
 class SimCommits:

@@ -29,9 +29,11 @@ from fleetd.errors import JournalError, RefusedError
 from fleetd.executor.activity import Activity
 from fleetd.executor.executor import Executor
 from fleetd.executor.on_host import OnHost
+from fleetd.executor.power import Power
 from fleetd.executor.sources import Sources
 from fleetd.model.facts import HelperState
 from fleetd.model.fleet import Fleet, Host
+from fleetd.model.program import ControlCommand
 from fleetd.ports import Record
 from fleetd.rollout.brakes import is_braked
 from fleetd.rollout.decision import Capacity
@@ -48,6 +50,7 @@ from tests.simulation.sim_ports import (
     SimCommits,
     SimHosts,
     SimProbe,
+    SimPrograms,
     SimPusher,
     SimStore,
     SimTargets,
@@ -83,6 +86,8 @@ class Report:
     states: dict[str, dict[str, str]]
     runs: dict[str, str]
     boots: dict[str, int]
+    cycles: dict[str, int]
+    """How often a program cycled the power of each host."""
     trace: tuple[str, ...]
     appends: int
     events: int
@@ -134,8 +139,19 @@ class Simulation:
         # Whether a host builds itself changes nothing of what is promised of it.
         builders = Random(f"builders {scenario.seed}")
         self.fleet = Fleet(
-            {name: Host(name, ("10.0.0.1",), builds_itself=builders.random() < 0.3) for name in scenario.hosts}
+            {
+                name: Host(
+                    name,
+                    ("10.0.0.1",),
+                    builds_itself=builders.random() < 0.3,
+                    unlock=ControlCommand(("unlock",), 9.0) if scenario.aided else None,
+                    power_cycle=ControlCommand(("cycle",), 9.0) if scenario.aided else None,
+                )
+                for name in scenario.hosts
+            }
         )
+        for name in scenario.locked:
+            self.machines[name].needs_passphrase = True
         self.watch = Watch(scenario, self.machines)
         self.uplink = Uplink()
         self.hosts = SimHosts(self.machines, scenario.weather, Random(rng.random()), self.uplink)
@@ -178,6 +194,7 @@ class Simulation:
             },
             runs={name: machine.host.current for name, machine in self.machines.items()},
             boots={name: machine.boots for name, machine in self.machines.items()},
+            cycles={name: sum(machine.cycles.values()) for name, machine in self.machines.items()},
             trace=tuple(self.watch.trace),
             appends=self.appends,
             events=self.watch.events,
@@ -236,6 +253,7 @@ class Simulation:
             probe=self.probe,
             fleet=lambda: self.fleet,
             limits=Capacity(),
+            power=Power(self.clock, on_host, SimPrograms(self.machines, self._cycled)),
             activity=activity,
         )
 
@@ -339,6 +357,12 @@ class Simulation:
     def _stepped(self, machine: SimMachine) -> None:
         try:
             self.watch.stepped(machine)
+        except ViolationError as error:
+            self.failures.append(error)
+
+    def _cycled(self, machine: SimMachine) -> None:
+        try:
+            self.watch.cycled(machine)
         except ViolationError as error:
             self.failures.append(error)
 

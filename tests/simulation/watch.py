@@ -90,6 +90,15 @@ class Watch:
         self._held_until: dict[str, float] = {}
         """Until when each locked host is, and under "" the whole fleet."""
 
+    def cycled(self, machine: SimMachine) -> None:
+        """The power of a machine is about to be cycled by a program of the control node."""
+        name = machine.host.name
+        require(not machine.is_at_work, f"{name}: the power of a host that may still work is cycled")
+        require(not machine.cycles.get(machine.host.active), f"{name}: its power is cycled twice in an activation")
+        rollouts = self.world.rollouts.values()
+        durable = any(isinstance(s := r.hosts.get(name), Lost) and s.cycled_at is not None for r in rollouts)
+        require(durable, f"{name}: its power is cycled, and no intent is on disk")
+
     # -- the journal --------------------------------------------------------------------------------------------
 
     def appended(self, records: Sequence[Record]) -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetd.nix import process
-from fleetd.nix.process import ChildOutputTooLong, ChildTimeout, excerpt, plain, run
+from fleetd import process
+from fleetd.process import ChildOutputTooLong, ChildTimeout, excerpt, plain, run
 
 
 def sh(script: str) -> list[str]:

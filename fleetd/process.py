@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 """The metadata of a closure of 10,000 paths is about 10 MB."""
@@ -70,19 +70,20 @@ async def run(
     timeout_s: float,
     env: Mapping[str, str] | None = None,
     output_limit_bytes: int = OUTPUT_LIMIT_BYTES,
+    stdin: BinaryIO | None = None,
     seen: Seen | None = None,
     heard: Listener | None = None,
 ) -> Done:
-    """Run a program to its end, without input, its environment ours plus ``env``.
+    """Run a program to its end, its environment ours plus ``env``.
 
-    ``seen`` gets what it prints at once, ``heard`` what it says on stderr.
+    It reads the file ``stdin``, or nothing. ``seen`` gets what it prints at once, ``heard`` what it says on stderr.
 
     Raises ChildTimeout, ChildOutputTooLong, or OSError when it cannot be started. The child leads its own process
     group: whatever ends the wait ends the whole group.
     """
     child = await asyncio.create_subprocess_exec(
         *argv,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
