@@ -16,7 +16,6 @@ from fleetd.model.difference import SystemDiff
 from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Fleet, Host, ToplevelSource
 from fleetd.model.order import Order
-from fleetd.model.program import ControlCommand, ProgramEnd
 from fleetd.model.store_path import StorePath
 from fleetd.rollout.roots import WantedRoots
 
@@ -122,14 +121,6 @@ class HostPort(Protocol):
 
     async def close(self) -> None:
         """Close every connection; bounded."""
-        ...
-
-
-class Programs(Protocol):
-    """Programs of the control node that act on a host by other ways than ssh."""
-
-    async def run(self, command: ControlCommand, host: Host) -> ProgramEnd:
-        """Run one to its end, or until its time is over; never raises for what it does."""
         ...
 
 

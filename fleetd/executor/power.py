@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from fleetd.errors import FleetdError, HostIdentityError, LoginRefused, OrderRefused
 from fleetd.executor.on_host import OnHost
 from fleetd.model.fleet import Host
-from fleetd.model.program import Aid, ProgramEnd
-from fleetd.ports import Blobs, Clock, Programs
+from fleetd.model.program import Aid, ControlCommand, ProgramEnd
+from fleetd.ports import Blobs, Clock
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import Unlock
 from fleetd.rollout.observations import Unlocked
 
 LAST_LOOK_S = 120.0
 """The longest pause after failed logins, and a login and its answer after that: somebody has to have asked in truth."""
+
+
+class Programs(Protocol):
+    """Programs of the control node that act on a host by other ways than ssh."""
+
+    async def run(self, command: ControlCommand, host: Host) -> ProgramEnd:
+        """Run one to its end, or until its time is over; never raises for what it does."""
+        ...
 
 
 class Power:

@@ -25,7 +25,7 @@ HIDDEN = "[hidden]"
 
 
 class ControlPrograms:
-    """The port ``Programs``. Words of a command are never shown but for the name of its program: they may be secret."""
+    """What ``executor.power`` runs. Of a command only the program's name is ever shown: its words may be secret."""
 
     async def run(self, command: ControlCommand, host: Host) -> ProgramEnd:
         """Run one to its end, or until its time is over; its whole process group ends with it."""

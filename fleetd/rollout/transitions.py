@@ -11,6 +11,7 @@ from dataclasses import replace
 from fleetd.model.facts import HelperState, Verdict
 from fleetd.model.order import Verb
 from fleetd.rollout import events as e
+from fleetd.rollout.cycling import cycle, given_up, goes_down
 from fleetd.rollout.preparing import COPIES, RETRY_LOST_S, copy, prepare
 from fleetd.rollout.preparing import RETRIED_COPY_CODES as RETRIED_COPY_CODES  # noqa: PLC0414 - imported from here as well
 from fleetd.rollout.states import (
@@ -23,7 +24,6 @@ from fleetd.rollout.states import (
     Direction,
     DryRun,
     DryRunning,
-    Effect,
     Failed,
     Flight,
     HostState,
@@ -102,18 +102,12 @@ def evolve(state: HostState, event: e.HostEvent) -> HostState:
             return _not_sent(state, event)
         case e.ContactLost() if isinstance(state, LiveState) and _flies(state.live, event.fence):
             return replace(state, live=_lost(state.live, event.at))
-        case e.PowerCycleIntended() if isinstance(state, Lost) and state.cycled_at is None:
-            flight = Flight(Effect.POWER_CYCLE, event.fence, event.deadline)
-            return replace(state, live=replace(state.live, flight=flight), cycled_at=event.at)
-        case e.PowerCycled() if isinstance(state, Lost) and _flies(state.live, event.fence):
-            live = replace(state.live, flight=None, retry_at=event.at)
-            return replace(state, live=live, reason=f"{state.reason}; {event.reason}")
         case e.HostReported() | e.OrderRejected() | e.OrderNotSent() | e.ContactLost() | e.DryRunDone():
             raise IllegalTransition(state, event)
         case e.ActivationRecovered():
             return _recovered(state, event)
         case e.PowerCycleIntended() | e.PowerCycled():
-            raise IllegalTransition(state, event)
+            return cycle(state, event)
         case _:
             return _decide(state, event)
 
@@ -206,10 +200,7 @@ def _reported(state: LiveState, event: e.HostReported) -> HostState:
                 return RolledBack(state.task, event.at)
             return Committed(state.task, state.live.old, state.live.passed_before, event.at)
         case HelperState.REBOOTING:
-            moving = replace(moving, rebooting_since=moving.rebooting_since or event.at)
-            if isinstance(state, Reverting):
-                return replace(state, live=moving)
-            return Rebooting(state.task, moving, state.since if isinstance(state, Rebooting) else event.at)
+            return goes_down(state, moving, event.at)
         case HelperState.STAGING:
             return Staging(state.task, moving)
         case HelperState.STAGED:
@@ -350,8 +341,7 @@ def _decide(
         case Reverted() | Failed() | Deferred() | Skipped(), e.HostRetried() if _may_be_retried(state.task):
             return Pending(replace(state.task, attempt=state.task.attempt + 1), retry_at=event.at)
         case Switching() | Rebooting() | Staging() | Trial() | Committing() | Reverting(), e.HostGivenUp():
-            down = state.live.rebooting_since if isinstance(state, Rebooting) else None
-            return Lost(state.task, state.live, event.reason, event.at, down)
+            return given_up(state, event)
         case Lost(), e.HostCleared():
             reason = f"{state.reason}; cleared by {event.by}"
             return Failed(state.task, "lost", reason, event.at)

@@ -33,7 +33,14 @@ UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
 ADDED: Mapping[str, tuple[str, ...]] = {}
 """Fields that the release before does not know, by class."""
 
-NEW_KINDS: tuple[str, ...] = ("RecoveryBegan", "ActivationRecovered", "HostRecovered", "RecoveryEnded")
+NEW_KINDS: tuple[str, ...] = (
+    "RecoveryBegan",
+    "ActivationRecovered",
+    "HostRecovered",
+    "RecoveryEnded",
+    "PowerCycleIntended",
+    "PowerCycled",
+)
 """Records that the release before does not know."""
 
 

@@ -497,7 +497,7 @@ CORE = (
     ),
     Mutant(
         "a host that was seen in its new system is taken for one that did not come up",
-        "fleetd/rollout/transitions.py",
+        "fleetd/rollout/cycling.py",
         "if isinstance(state, Rebooting) else None",
         "if state.live.rebooting_since is not None else None",
         POWER,

@@ -79,7 +79,7 @@ def test_a_host_that_hangs_in_its_boot_gets_its_power_cycled_once_and_boots_its_
     command = {"command": words, "timeout": "1m"}
     control = scene.control(["web1"], policy=policy, keys={"web1": {"power_cycle": command}})
     control.deploy(scene.build(hangs, ["web1"], "v2"))
-    document = control.wait_for("r-1", "web1", "reverted", timeout_s=300)
+    document = control.wait_for("r-1", "web1", "reverted", timeout_s=420)
     assert "did not come back within 20s of its reboot" in document["hosts"]["web1"]["reason"]
     assert "its power was cycled" in document["hosts"]["web1"]["reason"]
     host.wait_ready()
