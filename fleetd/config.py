@@ -74,6 +74,7 @@ class _Server(Strict):
 
 class _State(Strict):
     directory: str = "/var/lib/fleetd"
+    keep: Period = "90d"
 
 
 class _Ssh(Strict):
@@ -154,6 +155,7 @@ class Settings:
     eval_memory_mib: int | None
     listen: tuple[str, ...]
     state: Path
+    keep_s: float
     identity: Path
     known_hosts: Path | None
     connect_timeout_s: float
@@ -207,6 +209,7 @@ def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
         eval_memory_mib=_mib(raw.evaluation.memory),
         listen=tuple(raw.server.listen),
         state=base / raw.state.directory,
+        keep_s=seconds(raw.state.keep),
         identity=_file(base, raw.ssh.identity, f"{place}: ssh.identity"),
         known_hosts=_file(base, raw.ssh.known_hosts, f"{place}: ssh.known_hosts") if raw.ssh.known_hosts else None,
         connect_timeout_s=seconds(raw.ssh.connect_timeout),

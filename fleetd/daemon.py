@@ -70,6 +70,10 @@ RECOVER_HELP = "after a restored backup: ask all hosts what the journal does not
 NOT_ALL_KNOWN = 5
 """Exit code of a recovery that could not ask every host; as of a deploy that could not."""
 
+RETAIN_FIRST_S = 60.0
+RETAIN_EVERY_S = 3600.0
+"""When what ended long ago may leave the journal: a bounded part of it each time, so that it catches up in hours."""
+
 BROKEN_FLEET = "the fleet is broken: the last good one serves, and nothing new starts until it is mended"
 
 FLEET_TIMEOUT_S = 120.0
@@ -232,18 +236,34 @@ class Daemon:
         """Run the controller until told to stop. Raises JournalError, after which the process must end."""
         logger = structlog.get_logger()
         loop = asyncio.create_task(self.controller.run(), name="controller")
+        keeper = asyncio.create_task(self._keep_short(), name="retention")
         stopper = asyncio.create_task(stop.wait(), name="stop")
         is_ready()
         logger.info("started", version=__version__, term=self.controller.world.term, listen=self.settings.listen)
         try:
-            await asyncio.wait({loop, stopper}, return_when=asyncio.FIRST_COMPLETED)
-            if loop.done():
-                loop.result()
+            await asyncio.wait({loop, keeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (loop, keeper):
+                if task.done():
+                    task.result()
         finally:
             stopper.cancel()
+            keeper.cancel()
             loop.cancel()
-            await asyncio.gather(loop, stopper, return_exceptions=True)
+            await asyncio.gather(loop, keeper, stopper, return_exceptions=True)
             logger.info("stopping")
+
+    async def _keep_short(self) -> None:
+        """Let what ended long ago leave the journal, now and then. Raises JournalError."""
+        wait_s = RETAIN_FIRST_S
+        while True:
+            await self.clock.sleep(wait_s)
+            wait_s = RETAIN_EVERY_S
+            own = self._own(self.intake.current)
+            if own is not None and self.controller.world.holder(own) is not None:
+                # The release before this one may have to take over again, and it knows no baselines.
+                continue
+            if went := await self.controller.shorten(self.settings.keep_s):
+                structlog.get_logger().info("old records left the journal", records=went)
 
     async def _reload_when_asked(self, asked: asyncio.Event) -> None:
         """Read the fleet anew on SIGHUP, so that hosts in trial are found at an address that was edited."""

@@ -11,6 +11,7 @@
     │   ├── NotFastForward      a commit does not contain the one deployed last
     │   └── UntrustedCommit     nobody who may has signed a commit
     ├── NotFoundError           no such rollout, host, hook                   (exit 1, HTTP 404)
+    │   └── GoneError           it was there, and is kept no more               (HTTP 410)
     ├── UnauthorizedError       no or wrong credentials                       (exit 1, HTTP 401)
     ├── OverloadedError         a bounded queue is full; try again            (exit 6, HTTP 503)
     ├── SourceError             evaluation or build failed, in Nix's words    (exit 7, HTTP 422)
@@ -87,6 +88,13 @@ class NotFoundError(FleetdError):
 
     kind = "not-found"
     http_status = 404
+
+
+class GoneError(NotFoundError):
+    """It was there, and is kept no more."""
+
+    kind = "gone"
+    http_status = 410
 
 
 class UnauthorizedError(FleetdError):

@@ -18,6 +18,9 @@ from fleetd.model.fleet import Fleet, Host, ToplevelSource
 from fleetd.model.order import Order
 from fleetd.model.store_path import StorePath
 from fleetd.rollout.roots import WantedRoots
+from fleetd.rollout.stored import ReadModels as ReadModels  # noqa: PLC0414 - imported from here as well
+from fleetd.rollout.stored import Record as Record  # noqa: PLC0414 - imported from here as well
+from fleetd.rollout.stored import Span
 
 
 class Clock(Protocol):
@@ -291,20 +294,6 @@ class FleetSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One line of the journal. ``data`` is JSON of version ``version`` of its kind."""
-
-    seq: int
-    term: int
-    at: float
-    rollout: str
-    host: str
-    kind: str
-    version: int
-    data: Mapping[str, object]
-
-
 class Blobs(Protocol):
     """Long texts for people, by rollout and host. Nothing is decided by them."""
 
@@ -320,17 +309,6 @@ class Blobs(Protocol):
 def build_log_of(host: str) -> str:
     """Return the name under which what a host's build said is kept: no host has a name with a dot."""
     return f"{host}.build"
-
-
-@dataclass(frozen=True, slots=True)
-class ReadModels:
-    """Documents to replace in the read models within the same transaction, keyed as the API shows them."""
-
-    rollouts: Mapping[str, Mapping[str, object]]
-    rollout_hosts: Mapping[tuple[str, str], Mapping[str, object]]
-    hosts: Mapping[str, Mapping[str, object]]
-    requests: Mapping[str, Mapping[str, object]]
-    """Idempotency keys and webhook deliveries: key → what was answered."""
 
 
 class Journal(Protocol):
@@ -349,6 +327,21 @@ class Journal(Protocol):
 
     async def replay(self) -> Sequence[Record]:
         """Return every record, oldest first. Raises JournalError naming a record that cannot be read."""
+        ...
+
+    async def read(self, *, after: int, limit: int) -> Sequence[Record]:
+        """Return committed records with a larger seq, oldest first."""
+        ...
+
+    async def spans(self) -> Sequence[Span]:
+        """Return where the records of each rollout lie, by their first one."""
+        ...
+
+    async def shorten(self, baseline: Record, gone: Sequence[str]) -> None:
+        """One transaction: put a baseline in the place of all records up to its seq, and forget these rollouts.
+
+        Raises JournalError where a later record is of one of them, or the journal is another's by now.
+        """
         ...
 
     async def append(self, records: Sequence[Record], models: ReadModels) -> None:

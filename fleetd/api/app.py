@@ -149,7 +149,7 @@ class Api:
     async def _known(self, request: web.Request) -> Mapping[str, object]:
         found = await self._history.rollout(request.match_info["id"])
         if found is None:
-            raise NotFoundError(f"there is no rollout {request.match_info['id']!r}")
+            raise self._control.missing(request.match_info["id"])
         return found
 
     async def _rollout_hosts(self, request: web.Request) -> web.Response:

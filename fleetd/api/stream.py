@@ -15,6 +15,7 @@ from fleetd.controller.commands import Control
 from fleetd.errors import OverloadedError, UsageError
 from fleetd.ports import History, Record
 from fleetd.rollout.documents import instant
+from fleetd.rollout.stored import BASELINE
 
 PAGE = 200
 STREAMS_LIMIT = 50
@@ -125,7 +126,8 @@ def event_document(record: Record) -> Mapping[str, object]:
         "rollout": record.rollout,
         "host": record.host,
         "kind": record.kind,
-        "data": record.data,
+        # A baseline is the journal's own: as large as the fleet, and told by other documents.
+        "data": {} if record.kind == BASELINE else record.data,
     }
 
 

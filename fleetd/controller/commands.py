@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fleetd.errors import NotFoundError
 from fleetd.model.goal import Goal
 
 Document = Mapping[str, object]
@@ -293,6 +294,10 @@ class Control(Protocol):
 
     def freeze(self) -> Document:
         """Return whether the fleet is frozen: for whom, why, since when and until when."""
+        ...
+
+    def missing(self, rollout: str) -> NotFoundError:
+        """Return what to tell of a rollout that is not there: it never was, or is kept no more."""
         ...
 
     async def explain(self, rollout: str) -> str:

@@ -36,6 +36,7 @@ from fleetd.rollout.documents import instant, record_document
 from fleetd.rollout.preflight import finding_documents
 from fleetd.rollout.spec import Kind, RolloutSpec
 from fleetd.rollout.states import Committed, Current, LiveState, Lost, Stranded, shown
+from fleetd.rollout.world import missing
 
 OBSERVE_TIMEOUT_S = 20.0
 OBSERVE_AT_ONCE = 50
@@ -196,7 +197,7 @@ class Intake:
         if to is not None:
             rollout = world.rollouts.get(to)
             if rollout is None:
-                raise NotFoundError(f"there is no rollout {to!r}")
+                raise missing(world, to)
             state = rollout.hosts.get(host)
             # One that ran it already was left with it as well.
             return state.task.to if isinstance(state, Committed | Current) else None
@@ -360,13 +361,17 @@ class Intake:
     async def explain(self, rollout: str) -> str:
         """Return a whole rollout as text: where it stands, what everything in it waits for. Raises NotFoundError."""
         if rollout not in self._controller.world.rollouts:
-            raise NotFoundError(f"there is no rollout {rollout!r}")
+            raise missing(self._controller.world, rollout)
         return explain(self._controller.world, rollout, self._clock.now())
+
+    def missing(self, rollout: str) -> NotFoundError:
+        """Return what to tell of a rollout that is not there: it never was, or is kept no more."""
+        return missing(self._controller.world, rollout)
 
     async def progress(self, rollout: str) -> Document:
         """Return how far what is under way in a rollout is, host by host. Raises NotFoundError."""
         if rollout not in self._controller.world.rollouts:
-            raise NotFoundError(f"there is no rollout {rollout!r}")
+            raise missing(self._controller.world, rollout)
         return {"hosts": self._activity.of(rollout)}
 
     async def changed(self, after: int, timeout_s: float) -> bool:

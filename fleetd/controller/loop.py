@@ -35,8 +35,9 @@ from fleetd.controller.commands import (
 from fleetd.controller.folding import fold, records_of
 from fleetd.controller.holds import held, refuse_held
 from fleetd.controller.models import models_of
+from fleetd.controller.retention import shorten
 from fleetd.controller.verbs import clearing, said
-from fleetd.errors import FleetdError, JournalError, NotFoundError, OverloadedError, RefusedError, UsageError
+from fleetd.errors import FleetdError, JournalError, OverloadedError, RefusedError, UsageError
 from fleetd.executor.broken import Outcome
 from fleetd.executor.executor import Executor, Job
 from fleetd.ports import ForwardClock, Journal, Record
@@ -63,7 +64,7 @@ from fleetd.rollout.roots import wanted_roots
 from fleetd.rollout.spec import RolloutSpec, rollout_name
 from fleetd.rollout.states import Copying, Pending
 from fleetd.rollout.transitions import IllegalTransition
-from fleetd.rollout.world import World
+from fleetd.rollout.world import World, missing
 
 INBOX_LIMIT = 1000
 OUTCOMES_A_TICK = 5000
@@ -151,6 +152,10 @@ class Controller:
         event = fold(self.world, record)
         if isinstance(event, e.RolloutRequested) and event.spec.key is not None:
             self._keys[event.spec.key] = event.rollout
+
+    async def shorten(self, keep_s: float) -> int:
+        """Put a baseline in the place of what ended more than ``keep_s`` ago (``retention``). Raises JournalError."""
+        return await shorten(self.world, self._journal, self._keys, self._clock.now() - keep_s)
 
     async def run(self) -> None:
         """Tick until cancelled. Raises JournalError, after which the process must end."""
@@ -308,7 +313,7 @@ class Controller:
     def _known(self, rollout: str) -> Header:
         found = self.world.rollouts.get(rollout)
         if found is None:
-            raise NotFoundError(f"there is no rollout {rollout!r}")
+            raise missing(self.world, rollout)
         return found.header
 
     async def _append(self, events: Sequence[e.Event]) -> None:

@@ -39,7 +39,7 @@ from fleetd.rollout.states import (
     shown,
 )
 from fleetd.rollout.tally import Mark
-from fleetd.rollout.world import Rollout, World
+from fleetd.rollout.world import Rollout, World, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def said(world: World, verb: RolloutVerb, now: float) -> Said:
     """
     rollout = world.rollouts.get(verb.rollout)
     if rollout is None:
-        raise NotFoundError(f"there is no rollout {verb.rollout!r}")
+        raise missing(world, verb.rollout)
     if rollout.header.phase.is_final:
         raise RefusedError(f"{verb.rollout} is {rollout.header.phase.value} already")
     match verb:

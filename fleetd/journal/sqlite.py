@@ -16,13 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func, insert, select, update
+from sqlalchemy import URL, Connection, Engine, Select, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
 from fleetd.errors import CorruptJournal, JournalError
 from fleetd.journal import tables
 from fleetd.ports import ReadModels, Record
+from fleetd.rollout.stored import Span, first_seq
 
 Result = TypeVar("Result")
 Document = Mapping[str, object]
@@ -88,12 +89,49 @@ class SqliteJournal:
                 after = f"what follows record {records[-1].seq}" if records else "the first record"
                 raise CorruptJournal(f"{self._place()}: {after} cannot be read: {_words(error)}") from error
             head = connection.execute(select(tables.head.c.seq)).scalar_one()
-        for expected, record in enumerate(records, 1):
+        for expected, record in enumerate(records, first_seq(records)):
             if record.seq != expected:
                 raise CorruptJournal(f"{self._place()}: record {expected} is missing (the next one is {record.seq})")
-        if len(records) != head:
-            raise CorruptJournal(f"{self._place()}: the head says {head}, and the newest record is {len(records)}")
+        newest = records[-1].seq if records else 0
+        if newest != head:
+            raise CorruptJournal(f"{self._place()}: the head says {head}, and the newest record is {newest}")
         return records
+
+    async def read(self, *, after: int, limit: int) -> Sequence[Record]:
+        """Return committed records with a larger seq."""
+        return await self.events(after=after, limit=limit)
+
+    async def spans(self) -> Sequence[Span]:
+        """Return where the records of each rollout lie."""
+        column = tables.journal.c
+        of_each = select(column.rollout, func.min(column.seq), func.max(column.seq), func.max(column.at))
+        query = of_each.where(column.rollout != "").group_by(column.rollout).order_by(func.min(column.seq))
+
+        def read() -> list[Span]:
+            with self._connect() as connection:
+                return [Span(*row) for row in connection.execute(query)]
+
+        return await self._on(self._reader, read)
+
+    async def shorten(self, baseline: Record, gone: Sequence[str]) -> None:
+        """Put a baseline in the place of all records up to its own, whole or not at all."""
+        await self._on(self._writer, lambda: self._shorten(baseline, gone))
+
+    def _shorten(self, baseline: Record, gone: Sequence[str]) -> None:
+        column = tables.journal.c
+        with self._engine_or_fail().begin() as connection:
+            # Written first, so that nobody else can write before the end of it.
+            mine = update(tables.head).where(tables.head.c.term == self._term, tables.head.c.seq >= baseline.seq)
+            if connection.execute(mine.values(term=self._term)).rowcount != 1:
+                raise JournalError(f"{self._place()}: another controller wrote here; this one has lost the journal")
+            for name in gone:
+                later = select(column.seq).where(column.seq > baseline.seq, column.rollout == name).limit(1)
+                if connection.execute(later).first() is not None:
+                    raise JournalError(f"{self._place()}: {name} goes on after record {baseline.seq}")
+                connection.execute(delete(tables.rollouts).where(tables.rollouts.c.id == name))
+                connection.execute(delete(tables.rollout_hosts).where(tables.rollout_hosts.c.rollout == name))
+            connection.execute(delete(tables.journal).where(column.seq <= baseline.seq))
+            connection.execute(insert(tables.journal), [_row(baseline)])
 
     async def append(self, records: Sequence[Record], models: ReadModels) -> None:
         """Write one transaction. Raises JournalError for anything that goes wrong: the caller must end."""

@@ -57,6 +57,16 @@ def decode_event(
     return event
 
 
+def encode_value(value: object) -> dict[str, object]:
+    """Return a dataclass that is no event as the data of a record."""
+    return _fields(value)
+
+
+def decode_value(cls: type, data: Mapping[str, object], where: str) -> Any:
+    """Return what ``encode_value`` wrote. Raises CodecError naming what is wrong, TooNew."""
+    return _reader(cls)(data, where)
+
+
 def _fields(value: Any) -> dict[str, object]:
     """Return the fields of a dataclass, without those that the release before does not know and that say nothing."""
     added = ADDED.get(type(value).__name__, ())
@@ -74,6 +84,8 @@ def _encode(value: object) -> object:
         return {TAG: type(value).__name__, **_fields(value)}
     if isinstance(value, tuple):
         return [_encode(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _encode(item) for key, item in value.items()}
     return value
 
 
@@ -86,6 +98,8 @@ def _reader(hint: Any) -> Reader:
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return _union_reader(typing.get_args(hint))
+    if origin is dict:
+        return _dict_reader(*typing.get_args(hint))
     if origin is tuple:
         return _tuple_reader(typing.get_args(hint)[0])
     if isinstance(hint, typing.NewType):
@@ -125,6 +139,17 @@ def _tuple_reader(item: Any) -> Reader:
         if not isinstance(value, list):
             raise CodecError(f"{where}: expected a list")
         return tuple(read_item(entry, f"{where}[{index}]") for index, entry in enumerate(value))
+
+    return read
+
+
+def _dict_reader(key: type, item: Any) -> Reader:
+    read_item = _reader(item)
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            raise CodecError(f"{where}: expected an object")
+        return {key(name): read_item(entry, f"{where}.{name}") for name, entry in value.items()}
 
     return read
 

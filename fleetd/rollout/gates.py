@@ -70,7 +70,7 @@ def deployed_before(world: World, spec: RolloutSpec) -> str:
         same = (header.spec.flake or "").partition("?")[0] == base
         if same and header.locked is not None and rollout.tally.count(Mark.EVIDENCE):
             return header.locked
-    return ""
+    return world.deployed.get(base, "")
 
 
 def _prepare(draft: Draft, name: str, rollout: Rollout) -> None:

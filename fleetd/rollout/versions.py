@@ -40,6 +40,7 @@ NEW_KINDS: tuple[str, ...] = (
     "RecoveryEnded",
     "PowerCycleIntended",
     "PowerCycled",
+    "Baseline",
 )
 """Records that the release before does not know."""
 

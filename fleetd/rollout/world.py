@@ -6,10 +6,12 @@ changed nothing.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from fleetd.errors import GoneError, NotFoundError
 from fleetd.model.fence import Fence
 from fleetd.model.fleet import Prebuilt
 from fleetd.rollout import events as e
@@ -67,6 +69,10 @@ class World:
         self.rollouts: dict[str, Rollout] = {}
         self.numbered = 0
         """The highest number that a rollout may have had: the next one gets the next."""
+        self.gone = 0
+        """The highest number of a rollout that is kept no more."""
+        self.deployed: dict[str, str] = {}
+        """By repository, the commit that the rollouts that are gone deployed last."""
         self.recovering = False
         """Whether a recovery was begun, and not ended."""
         self.freed_at = 0.0
@@ -352,3 +358,10 @@ def _is_progress(before: HostState, after: HostState) -> bool:
             return True
         case _:
             return is_final(after) and not is_final(before)
+
+
+def missing(world: World, rollout: str) -> NotFoundError:
+    """Return what to raise where there is no such rollout: it never was, or is kept no more."""
+    if re.fullmatch(r"r-\d{1,18}", rollout) and 0 < number_of(rollout) <= world.gone:
+        return GoneError(f"{rollout} ended so long ago that it is kept no more (state.keep); what it left on hosts is")
+    return NotFoundError(f"there is no rollout {rollout!r}")

@@ -85,6 +85,7 @@ in
     default = "/var/lib/fleetd";
     description = "The journal, API tokens and garbage collector roots. Back it up.";
   };
+  state.keep = duration "90d" "How long rollouts that have ended stay in the journal; what hosts are known to run stays.";
   ssh = {
     identity = mkOption { type = types.str; description = "The private key that logs in on hosts, without passphrase."; };
     known_hosts = optional types.str "Host keys, in OpenSSH's format, of hosts without `host_key`.";

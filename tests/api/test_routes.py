@@ -303,3 +303,11 @@ async def test_a_deploy_may_take_the_place_of_an_earlier_one(served: Served) -> 
     assert isinstance(command, SubmitRollout)
     assert command.supersede
     assert (await served.ask("POST", "/v1/rollouts", scope="deploy", json={"supersede": 1}))[0] == 400
+
+
+@pytest.mark.parametrize("path", ["", "/hosts", "/hosts/web1/log"])
+@pytest.mark.asyncio
+async def test_a_rollout_that_is_kept_no_more_is_told_as_gone(served: Served, path: str) -> None:
+    for rollout, status, kind in (("r-0", 410, "gone"), ("r-99", 404, "not-found")):
+        answered, document, _headers = await served.ask("GET", f"/v1/rollouts/{rollout}{path}")
+        assert (answered, document["kind"]) == (status, kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from fleetd.errors import JournalError
 from fleetd.journal.sqlite import SqliteJournal
 from fleetd.ports import Journal, ReadModels, Record
+from fleetd.rollout.stored import BASELINE
 from tests.fakes.journal import Disk, MemoryJournal
 
 NOTHING = ReadModels({}, {}, {}, {})
@@ -128,3 +130,35 @@ async def test_a_record_that_is_no_json_changes_nothing(make: Make) -> None:
 async def test_a_journal_that_is_not_open_takes_nothing(make: Make) -> None:
     with pytest.raises(JournalError):
         await make().append(rows(1), NOTHING)
+
+
+BASE = replace(rows(3)[0], rollout="", host="", kind=BASELINE)
+
+
+@pytest.mark.asyncio
+async def test_a_baseline_takes_the_place_of_all_before_it_and_the_rest_goes_on(make: Make) -> None:
+    journal = make()
+    await journal.open()
+    later = [replace(record, rollout="r-2") for record in rows(4, 5)]
+    await journal.append([*rows(1, 2, 3), *later], NOTHING)
+    assert [(span.rollout, span.first, span.last, span.last_at) for span in await journal.spans()] == [
+        ("r-1", 1, 3, 3.0),
+        ("r-2", 4, 5, 5.0),
+    ]
+    await journal.shorten(BASE, ["r-1"])
+    assert list(await journal.replay()) == [BASE, *later]
+    assert list(await journal.read(after=0, limit=2)) == [BASE, later[0]]
+    await journal.append(rows(6), NOTHING)
+    assert await seqs(journal) == [3, 4, 5, 6]
+    await journal.close()
+
+
+@pytest.mark.asyncio
+async def test_a_rollout_that_goes_on_after_it_lets_no_baseline_be_written(make: Make) -> None:
+    journal = make()
+    await journal.open()
+    await journal.append(rows(1, 2, 3, 4), NOTHING)
+    with pytest.raises(JournalError, match="goes on after"):
+        await journal.shorten(BASE, ["r-1"])
+    assert await seqs(journal) == [1, 2, 3, 4]
+    await journal.close()

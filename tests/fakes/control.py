@@ -20,7 +20,7 @@ from fleetd.controller.commands import (
     UnfreezeFleet,
     UnlockHost,
 )
-from fleetd.errors import FleetdError, NotFoundError, SelectorError, UsageError
+from fleetd.errors import FleetdError, GoneError, NotFoundError, SelectorError, UsageError
 from fleetd.ports import Record
 
 
@@ -208,6 +208,9 @@ class FakeControl:
     def freeze(self) -> Document:
         """Return the freeze."""
         return {"freeze": self.frozen}
+
+    def missing(self, rollout: str) -> NotFoundError:
+        return GoneError(f"{rollout} is kept no more") if rollout == "r-0" else NotFoundError(f"there is no {rollout}")
 
     async def explain(self, rollout: str) -> str:
         """Return a text."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fleetd.errors import JournalError
 from fleetd.ports import ReadModels, Record
+from fleetd.rollout.stored import Span, first_seq
 
 
 @dataclass(slots=True)
@@ -59,10 +60,35 @@ class MemoryJournal:
 
     async def replay(self) -> Sequence[Record]:
         """Return every record."""
-        for expected, record in enumerate(self._disk.records, 1):
+        for expected, record in enumerate(self._disk.records, first_seq(self._disk.records)):
             if record.seq != expected:
                 raise JournalError(f"record {expected} is missing (the next one is {record.seq})")
         return list(self._disk.records)
+
+    async def read(self, *, after: int, limit: int) -> Sequence[Record]:
+        """Return committed records with a larger seq."""
+        return [record for record in self._disk.records if record.seq > after][:limit]
+
+    async def spans(self) -> Sequence[Span]:
+        """Return where the records of each rollout lie."""
+        found: dict[str, Span] = {}
+        for record in self._disk.records:
+            if record.rollout:
+                before = found.get(record.rollout, Span(record.rollout, record.seq, record.seq, record.at))
+                found[record.rollout] = replace(before, last=record.seq, last_at=max(before.last_at, record.at))
+        return list(found.values())
+
+    async def shorten(self, baseline: Record, gone: Sequence[str]) -> None:
+        """Put a baseline in the place of all records up to its own, whole or not at all."""
+        self._before([baseline])
+        if self._disk.owner is not self or self._term != self._disk.term:
+            raise JournalError("another controller wrote here; this one has lost the journal")
+        rest = [record for record in self._disk.records if record.seq > baseline.seq]
+        if any(record.rollout in gone for record in rest):
+            raise JournalError("a rollout goes on after its baseline")
+        json.dumps(baseline.data)
+        self._disk.records[:] = [baseline, *rest]
+        self._after([baseline])
 
     async def append(self, records: Sequence[Record], models: ReadModels) -> None:
         """Make one transaction durable, or nothing of it."""

@@ -13,6 +13,7 @@ import pytest
 from fleetd.errors import CorruptJournal, JournalError
 from fleetd.journal.sqlite import SqliteJournal
 from fleetd.ports import ReadModels, Record
+from fleetd.rollout.stored import BASELINE
 
 NOTHING = ReadModels({}, {}, {}, {})
 
@@ -141,6 +142,40 @@ async def test_a_backup_that_is_taken_while_it_is_written_to_is_whole(tmp_path: 
     assert kept == list(range(1, len(kept) + 1))
     assert 2000 <= len(kept) + 1 <= written
     await restored.close()
+    await journal.close()
+
+
+@pytest.mark.asyncio
+async def test_a_baseline_is_the_beginning_and_what_is_missing_after_it_is_told(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path)
+    await journal.open()
+    await journal.append([record(seq) for seq in range(1, 6)], NOTHING)
+    baseline = replace(record(5), rollout="", kind=BASELINE)
+    await journal.shorten(baseline, ["r-1"])
+    await journal.append([record(6), record(7)], NOTHING)
+    assert list(await journal.replay()) == [baseline, record(6), record(7)]
+    assert (await journal.oldest(), await journal.head()) == (5, 7)
+    for gone, told in ((6, "record 6 is missing"), (5, "record 1 is missing")):
+        with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as file, file:
+            file.execute("DELETE FROM journal WHERE seq = ?", (gone,))
+        with pytest.raises(CorruptJournal, match=told):
+            await journal.replay()
+    await journal.close()
+
+
+@pytest.mark.asyncio
+async def test_documents_of_what_has_gone_are_gone_with_it(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path)
+    await journal.open()
+    host = {"state": "committed", "wave": "all"}
+    models = [ReadModels({name: {"id": name}}, {(name, "web1"): host}, {}, {}) for name in ("r-1", "r-2")]
+    await journal.append([record(1)], models[0])
+    await journal.append([replace(record(2), rollout="r-2")], models[1])
+    await journal.shorten(replace(record(1), rollout="", kind=BASELINE), ["r-1"])
+    assert await journal.rollout("r-1") is None
+    assert [document["id"] for document in await journal.rollouts(before=None, limit=9)] == ["r-2"]
+    found = [await journal.rollout_hosts(n, state=None, wave=None, after=None, limit=9) for n in ("r-1", "r-2")]
+    assert list(map(len, found)) == [0, 1]
     await journal.close()
 
 
