@@ -210,7 +210,9 @@ class FakeControl:
         return {"freeze": self.frozen}
 
     def missing(self, rollout: str) -> NotFoundError:
-        return GoneError(f"{rollout} is kept no more") if rollout == "r-0" else NotFoundError(f"there is no {rollout}")
+        """Return what the real one would raise."""
+        gone = f"{rollout} is kept no more"
+        return GoneError(gone) if rollout == "r-0" else NotFoundError(f"there is no rollout {rollout!r}")
 
     async def explain(self, rollout: str) -> str:
         """Return a text."""
