@@ -182,6 +182,8 @@ def plan_lines(plan: Document) -> list[str]:
         lines.append(f"nothing to do on: {', '.join(plan['unchanged'])}")
     lines += [f"{error['host']}: {plain(error['message'], keep=chr(10))}" for error in plan["errors"]]
     lines.append(f"network lost: {plan['times']['network_lost']}; bad health: {plan['times']['bad_health']}")
+    if " instead of " in plan["times"].get("soak_rounds", ""):
+        lines.append(f"checks in a soak: {plan['times']['soak_rounds']}")
     return lines
 
 

@@ -16,6 +16,7 @@ from fleetd.model.policy import STOP_SWITCH_S, slowest_proof_s
 from fleetd.model.store_path import StorePath
 from fleetd.ports import Builder, Comparer, Store
 from fleetd.rollout.spec import HostPlan, RolloutSpec
+from fleetd.rollout.timing import SOAK_ASKS_PER_S, asks_a_round, soak_interval_s
 
 PLAN_TIMEOUT_S = 1800.0
 COMPARED_AT_ONCE = 4
@@ -32,7 +33,20 @@ def times_of(spec: RolloutSpec) -> Document:
         "network_lost": f"back within {format_duration(lost_s)} of the switch's end, at most "
         f"{format_duration(in_all_s)}",
         "bad_health": f"back within {format_duration(unwell_s)}",
+        "soak_rounds": _soak_rounds(spec),
     }
+
+
+def _soak_rounds(spec: RolloutSpec) -> str:
+    """Return how often hosts are checked once all are in soak, and why not as often as the checks say."""
+    asks = len(spec.hosts) * asks_a_round(spec)
+    wanted_s, rounds_s = soak_interval_s(spec.checks, 0), soak_interval_s(spec.checks, asks)
+    if rounds_s <= wanted_s:
+        return f"every {format_duration(wanted_s)}"
+    return (
+        f"every {format_duration(rounds_s)} instead of {format_duration(wanted_s)} once all hosts are in soak: "
+        f"{asks} questions a round, at most {SOAK_ASKS_PER_S} a second"
+    )
 
 
 class Preview:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fleetd.model.fence import Fence
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
+from fleetd.rollout import timing
 from fleetd.rollout.agenda import Place, Visits
 from fleetd.rollout.spec import HostGroup
 from fleetd.rollout.states import Direction
+from fleetd.rollout.tally import Mark
 from fleetd.rollout.world import Rollout, World
 
 if TYPE_CHECKING:
@@ -180,6 +183,7 @@ class Draft:
         self._questions: list[Question] = []
         self._asked: set[Place] = set()
         self._failed: set[str] = set()
+        self._paused: set[str] = set()
         self._wake_at: float | None = None
         self._later: list[tuple[Place, float]] = []
         self.is_isolated = world.fleetwide.isolated is not None
@@ -248,11 +252,26 @@ class Draft:
     def add(self, event: e.Event) -> None:
         """Decide an event."""
         self._events.append(event)
-        if isinstance(event, e.HostUnhealthy | e.HostGivenUp | e.HostFailed):
+        if isinstance(event, e.HostUnhealthy | e.HostGivenUp | e.HostFailed | e.PauseRequested):
             self._failed.add(event.rollout)
 
+    def pause(self, name: str, by: str, reason: str) -> bool:
+        """Decide that a rollout is paused, unless it is, or is on its way out. Returns whether it was decided here."""
+        header = self.world.rollouts[name].header
+        if header.paused is not None or header.starts_nothing or name in self._paused:
+            return False
+        self._paused.add(name)
+        self.add(e.PauseRequested(self.now, name, by, reason))
+        return True
+
+    @cached_property
+    def soak_asks(self) -> int:
+        """How many questions a round of checks to every host in soak is, over all rollouts."""
+        soaking = ((rollout.header.spec, rollout.tally.count(Mark.EVIDENCE)) for _name, rollout in self.world.active())
+        return sum(count * timing.asks_a_round(spec) for spec, count in soaking if spec.goal.is_observable)
+
     def has_failed(self, name: str) -> bool:
-        """Whether this plan has just found a failure in a rollout: its budgets must be judged before it goes on."""
+        """Whether this plan has just found a failure in a rollout, or paused it: that must be so before it goes on."""
         return name in self._failed
 
     def ask(self, question: Question) -> None:

@@ -98,9 +98,7 @@ def judge_budgets(draft: Draft, name: str, rollout: Rollout) -> bool:
     header = rollout.header
     exceeded = _exceeded(rollout)
     if exceeded and header.spec.policy.on_failure is OnFailure.PAUSE:
-        if header.paused is None:
-            draft.add(e.PauseRequested(draft.now, name, "the policy (on_failure = pause)", exceeded))
-        return header.paused is None
+        return draft.pause(name, "the policy (on_failure = pause)", exceeded)
     reason = exceeded or _no_progress(draft, name, rollout)
     if reason:
         take_back = header.spec.policy.on_failure is OnFailure.ROLLBACK

@@ -7,12 +7,15 @@ away, the check could not ask) adds nothing, so neither a soak nor a trial can p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fleetd.model.check import Check, CheckOutcome, CheckResult
 
 LARGEST_GAP_INTERVALS = 3
 """Passing rounds further apart than this many intervals do not cover the time between them (design, "Time")."""
+
+ERRORS_IN_A_ROW = 4
+"""So often a check may be impossible to ask before somebody should look: one name server that restarts is no reason."""
 
 BUILT_IN_SUCCESSES = 2
 """A built-in check needs a second opinion before it counts either way: one login can be unlucky."""
@@ -102,6 +105,32 @@ def not_passing(health: Health, required: Sequence[str]) -> tuple[str, ...]:
         elif standing.outcome is not CheckOutcome.PASS:
             found.append(f"{name}: {standing.text}")
     return tuple(found)
+
+
+def unaskable(health: Health, required: Sequence[str], checks: Sequence[Check], errors: int = 1) -> tuple[str, ...]:
+    """Return a sentence for each required check of the fleet file that could not be asked, ``errors`` times in a row.
+
+    Empty where anything that is required failed or was never asked, and where nothing passed: then it may be the host
+    that is in the way, by what it runs now, and its silence is judged as such.
+    """
+    asked = [health.standings[name] for name in required if name in health.standings]
+    if len(asked) < len(required) or not any(standing.outcome is CheckOutcome.PASS for standing in asked):
+        return ()
+    own = {check.name for check in checks}
+    bad = [name for name in required if health.standings[name].outcome is not CheckOutcome.PASS]
+    if any(name not in own or health.standings[name].outcome is CheckOutcome.FAIL for name in bad):
+        return ()
+    lasting = [name for name in bad if health.standings[name].streak >= errors]
+    return tuple(f"{name}: {health.standings[name].text}" for name in lasting)
+
+
+def forget_errors(health: Health) -> Health:
+    """Return a health in which no check was impossible to ask so far: somebody looked, and wants to go on."""
+    standings = {
+        name: replace(standing, streak=0) if standing.outcome is CheckOutcome.ERROR else standing
+        for name, standing in health.standings.items()
+    }
+    return replace(health, standings=standings)
 
 
 def passed(results: Sequence[CheckResult]) -> tuple[str, ...]:

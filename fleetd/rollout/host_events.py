@@ -230,7 +230,7 @@ class ReleaseIntended:
 
 @dataclass(frozen=True, slots=True)
 class RevertIntended:
-    """The host is about to be told to go back."""
+    """The host is about to be told to go back; ``unjudged`` because its checks could not be asked."""
 
     at: float
     rollout: str
@@ -238,6 +238,7 @@ class RevertIntended:
     fence: Fence
     deadline: float
     reason: str
+    unjudged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from fleetd.model.goal import Goal
 from fleetd.model.policy import RollbackScope
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
+from fleetd.rollout.before import FLEETD
 from fleetd.rollout.decision import Draft, Extend, ProbeRound, Reach
-from fleetd.rollout.health import is_proven, lasting_failures, not_passing
+from fleetd.rollout.health import ERRORS_IN_A_ROW, is_proven, lasting_failures, not_passing, unaskable
 from fleetd.rollout.power import plan_power
 from fleetd.rollout.spec import HostPlan, RolloutSpec
 from fleetd.rollout.states import (
@@ -108,11 +109,14 @@ def _is_reached(draft: Draft, name: str, plan: HostPlan, state: LiveState, spec:
 
 def _plan_trial(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> None:
     spec, now, host = rollout.header.spec, draft.now, plan.name
-    reason = _why_revert(draft, name, rollout, plan, state)
+    reason, unjudged = _why_revert(draft, name, rollout, plan, state)
     if reason:
         if draft.take("order"):
+            if unjudged:
+                # Before anything else may be tried, which could be judged no better.
+                draft.pause(name, FLEETD, f"{host}: {reason}")
             deadline = now + timing.revert_deadline_s(spec)
-            draft.add(e.RevertIntended(now, name, host, draft.fence(), deadline, reason))
+            draft.add(e.RevertIntended(now, name, host, draft.fence(), deadline, reason, unjudged))
             draft.wake(deadline)
         return
     checks, required = spec.checks_of(plan), required_checks(rollout, plan, state.live.passed_before)
@@ -138,24 +142,29 @@ def _end_well(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: 
     draft.wake(deadline)
 
 
-def _why_revert(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> str:
-    """Return why a trial must end now; empty while it may go on."""
+def _why_revert(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> tuple[str, bool]:
+    """Return why a trial must end now, empty while it may go on; and whether only because nobody could judge it."""
     header = rollout.header
     if state.failed:
-        return state.failed
+        return state.failed, state.unjudged
     if state.task.direction is Direction.DEPLOY:
         if header.aborted is not None:
-            return f"aborted by {header.aborted.by}"
+            return f"aborted by {header.aborted.by}", False
         failing = header.failing
         beyond_host = header.spec.policy.rollback_scope is not RollbackScope.HOST
         if failing is not None and failing.take_back and (failing.whole or beyond_host):
-            return f"the rollout is taken back: {failing.reason}"
+            return f"the rollout is taken back: {failing.reason}", False
     if draft.now < state.since + header.spec.policy.healthy_deadline_s or not _is_judged(draft, plan.name):
-        return ""
+        return "", False
     required = required_checks(rollout, plan, state.live.passed_before)
-    missing = not_passing(draft.world.observation(name, plan.name).health, required)
+    health = draft.world.observation(name, plan.name).health
     deadline = format_duration(header.spec.policy.healthy_deadline_s)
-    return f"not healthy within {deadline}: {'; '.join(missing) or 'not for long enough'}"
+    could_not_ask = unaskable(health, required, header.spec.checks_of(plan))
+    # A host on its way back has nowhere better to be, and its rollout cannot wait for anybody.
+    if could_not_ask and state.task.direction is Direction.DEPLOY:
+        return f"could not be judged within {deadline}: {'; '.join(could_not_ask)}", True
+    missing = not_passing(health, required)
+    return f"not healthy within {deadline}: {'; '.join(missing) or 'not for long enough'}", False
 
 
 def _is_judged(draft: Draft, host: str) -> bool:
@@ -243,7 +252,27 @@ def plan_soak(draft: Draft, name: str, rollout: Rollout) -> None:
             draft.add(e.HostUnhealthy(draft.now, name, plan.name, "; ".join(failures)))
             continue
         on_host = builtin if isinstance(state, Placed) else tuple(word for word in builtin if word == "login")
-        ask_round(draft, name, plan, checks, on_host, required, state, timing.soak_interval_s(checks))
+        ask_round(draft, name, plan, checks, on_host, required, state, timing.soak_interval_s(checks, draft.soak_asks))
+
+
+def pause_for_errors(draft: Draft, name: str, rollout: Rollout) -> None:
+    """Pause a rollout one of whose checks could not be asked for some time: it shows nothing, good or bad."""
+    if draft.is_isolated:
+        return
+    for host in draft.looked_at(name, rollout):
+        plan, state = rollout.plans[host], rollout.hosts[host]
+        match state:
+            case Trial() if state.task.direction is Direction.DEPLOY:
+                required = required_checks(rollout, plan, state.live.passed_before)
+            case Committed(unhealthy="") | TrialKept(unhealthy="") | Current(unhealthy=""):
+                required = soak_required(rollout, plan, state)
+            case _:
+                continue
+        health = draft.world.observation(name, host).health
+        lasting = unaskable(health, required, rollout.header.spec.checks_of(plan), ERRORS_IN_A_ROW)
+        if lasting:
+            draft.pause(name, FLEETD, f"{host}: could not ask {ERRORS_IN_A_ROW} times in a row: {'; '.join(lasting)}")
+            return
 
 
 def soak_required(rollout: Rollout, plan: HostPlan, state: Committed | TrialKept | Current) -> tuple[str, ...]:

@@ -132,6 +132,8 @@ def note(world: World, message: Observed) -> None:
             else:
                 seen.failures = 0
                 seen.facts, seen.baseline, seen.inspected_at = message.facts, message.baseline, message.at
+                unasked = any(result.outcome is CheckOutcome.ERROR for result in message.baseline)
+                seen.unasked = seen.unasked + 1 if unasked else 0
         case Reached():
             seen.asking, seen.aids = "", message.aids
             if message.unreachable:

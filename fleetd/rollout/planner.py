@@ -13,7 +13,7 @@ from fleetd.rollout import events as e
 from fleetd.rollout.brakes import end_holds, plan_contact
 from fleetd.rollout.decision import Capacity, Decision, Draft
 from fleetd.rollout.gates import ask_approval, judge_budgets, move_waves, plan_ending, plan_preparation, supersede
-from fleetd.rollout.live import plan_live, plan_soak
+from fleetd.rollout.live import pause_for_errors, plan_live, plan_soak
 from fleetd.rollout.starting import plan_rollbacks, plan_starts
 from fleetd.rollout.world import Rollout, World
 
@@ -57,6 +57,7 @@ def _plan_rollout(draft: Draft, name: str, rollout: Rollout) -> None:
     if judge_budgets(draft, name, rollout):
         return
     plan_soak(draft, name, rollout)
+    pause_for_errors(draft, name, rollout)
     if header.paused is not None or draft.is_isolated or draft.has_failed(name):
         # What was just found is in no number yet: the next plan judges it before anything passes or starts.
         return

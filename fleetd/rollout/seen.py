@@ -22,6 +22,8 @@ class Observation:
     facts: HostFacts | None = None
     baseline: tuple[CheckResult, ...] = ()
     inspected_at: float | None = None
+    unasked: int = 0
+    """How many times in a row a check of the baseline could not be asked, although the host answered."""
     reached_at: float | None = None
     asked_at: float = 0.0
     """When the host last failed to answer; ``failures`` is how often in a row, ``unreachable`` what was said."""

@@ -10,6 +10,7 @@ from fleetd.model.policy import Reboot, Unreachable
 from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
+from fleetd.rollout.before import counting, waits_for_checks
 from fleetd.rollout.brakes import freeze_of, is_braked, is_in_window, lock_of
 from fleetd.rollout.decision import CancelCopy, Draft, Inspect
 from fleetd.rollout.health import passed
@@ -207,7 +208,7 @@ def _plan_copied(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, stat
         return
     baseline = state.task.baseline
     if baseline is None:
-        baseline = _baseline(draft, name, rollout, plan, facts)
+        baseline = counting(draft, name, rollout, plan, facts)
     deadline = draft.now + timing.trial_deadline_s(spec)
     old = facts.goes_back_to(state.task.to)
     draft.add(
@@ -268,21 +269,6 @@ def _stage(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, facts: Hos
     draft.wake(deadline)
 
 
-def _baseline(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, facts: HostFacts) -> tuple[str, ...]:
-    """Return the checks that count: those that passed on the old system, or all where the new one runs already.
-
-    A rollback by a person's word is judged by what passed on the system that it goes back to, not by what passes on
-    the one that it leaves.
-    """
-    to, record = rollout.hosts[plan.name].task.to, draft.world.record(plan.name)
-    if rollout.header.spec.kind is Kind.ROLLBACK and to == record.came_from:
-        return record.passed_there
-    if facts.current == to and rollout.header.spec.kind is not Kind.REBOOT:
-        # What fails now fails on the new system, so nothing can be excused by the old one.
-        return plan.checks
-    return passed(draft.world.observation(name, plan.name).baseline)
-
-
 def _has_slot(draft: Draft, rollout: Rollout, state: Copied, ahead: int) -> bool:
     """Whether one more host may become unproven besides those that are being asked just now: promise 2."""
     if draft.closed or draft.unproven_count() + ahead >= draft.limit(rollout, state.task.direction):
@@ -319,7 +305,11 @@ def _inspected(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, *, sin
     if seen.asking:
         return None
     if seen.inspected_at is not None and seen.inspected_at >= since and seen.facts is not None:
-        return seen.facts
+        if not waits_for_checks(draft, name, rollout, plan.name):
+            return seen.facts
+        if draft.now < seen.inspected_at + INSPECT_AGAIN_S:
+            draft.wake(seen.inspected_at + INSPECT_AGAIN_S)
+            return None
     if seen.failures >= INSPECTIONS and not _is_waited_for(draft, rollout.hosts[plan.name], seen):
         _pass_over(draft, name, rollout, plan, seen.unreachable)
         return None

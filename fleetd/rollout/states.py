@@ -86,12 +86,14 @@ class Trial:
     """The new system runs, the boot default is the old one, and the guard is armed.
 
     ``since`` is when the switch was seen to have ended; ``failed`` is why it was judged bad, empty while it is not.
+    ``unjudged`` as for ``Reverting``.
     """
 
     task: Task
     live: Live
     since: float
     failed: str = ""
+    unjudged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,15 @@ class Committing:
 
 @dataclass(frozen=True, slots=True)
 class Reverting:
-    """The host was told to go back, or was seen to be going back."""
+    """The host was told to go back, or was seen to be going back.
+
+    ``unjudged``: only because its checks could not be asked, which says nothing of what it tried.
+    """
 
     task: Task
     live: Live
     reason: str
+    unjudged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

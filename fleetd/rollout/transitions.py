@@ -12,6 +12,7 @@ from fleetd.model.facts import HelperState, Verdict
 from fleetd.model.order import Verb
 from fleetd.rollout import events as e
 from fleetd.rollout.cycling import cycle, given_up, goes_down
+from fleetd.rollout.going_back import gone_back, is_unjudged, why_back
 from fleetd.rollout.preparing import COPIES, RETRY_LOST_S, copy, prepare
 from fleetd.rollout.preparing import RETRIED_COPY_CODES as RETRIED_COPY_CODES  # noqa: PLC0414 - imported from here as well
 from fleetd.rollout.states import (
@@ -55,9 +56,6 @@ DOUBLINGS = 7
 
 RETRY_MOVING_S = 2.0
 """How soon a host that is still moving by itself is looked at again."""
-
-ABSENCES_FORGIVEN = 1
-"""A host that went back because no controller was there is tried once more, and not for ever."""
 
 BLOCKING_CODES = (
     "not-valid",
@@ -173,7 +171,7 @@ def _intend(
         case Trial(live=Live(flight=None)), e.ReleaseIntended():
             return Committing(state.task, _take_off(state.live, Verb.RELEASE, event), state.since, releases=True)
         case Switching() | Trial(), e.RevertIntended() if state.live.flight is None:
-            return Reverting(state.task, _take_off(state.live, Verb.REVERT, event), event.reason)
+            return Reverting(state.task, _take_off(state.live, Verb.REVERT, event), event.reason, event.unjudged)
         case Switching() | Rebooting() | Staging() | Trial() | Committing() | Reverting() | Lost(), e.SettleIntended():
             return replace(state, live=_take_off(state.live, Verb.SETTLE, event))
         case _:
@@ -210,13 +208,13 @@ def _reported(state: LiveState, event: e.HostReported) -> HostState:
         case HelperState.RELEASED:
             return TrialKept(state.task, state.live.old, state.live.passed_before, event.at)
         case HelperState.UNDOING | HelperState.REVERTING:
-            return Reverting(state.task, moving, _reason(state, event))
+            return Reverting(state.task, moving, why_back(state, event), is_unjudged(state))
         case HelperState.REVERTED:
-            return _gone_back(state, event)
+            return gone_back(state, event)
         case HelperState.INTERFERED:
             return Failed(state.task, "interfered", event.reason or "another actor switched the host", event.at)
         case HelperState.STRANDED:
-            return Stranded(state.task, _reason(state, event), event.at)
+            return Stranded(state.task, why_back(state, event), event.at)
 
 
 def _recovered(state: HostState, event: e.ActivationRecovered) -> HostState:
@@ -252,21 +250,9 @@ def _in_trial(state: LiveState, event: e.HostReported, live: Live) -> HostState:
         case Committing(since=since):
             return Trial(state.task, live, since, failed)
         case Reverting(reason=reason) | Lost(reason=reason):
-            return Trial(state.task, live, event.at, reason)
+            return Trial(state.task, live, event.at, reason, is_unjudged(state))
         case Staging():
             raise IllegalTransition(state, event)
-
-
-def _gone_back(state: LiveState, event: e.HostReported) -> HostState:
-    reason, back = _reason(state, event), state.task.direction is Direction.ROLLBACK
-    may_retry = state.live.absent and event.by == "guard" and state.task.absences < ABSENCES_FORGIVEN
-    # Also of a host that was found on its way back, or whose commit never arrived: that it was lost is another matter.
-    if may_retry and not isinstance(state, Lost) and event.verdict is not Verdict.FAILED:
-        again = replace(state.task, attempt=state.task.attempt + 1, absences=state.task.absences + 1)
-        return Copied(again, event.at, retry_at=event.at) if back else Pending(again, retry_at=event.at)
-    if back:
-        return Stranded(state.task, f"the rollback did not hold: {reason}", event.at)
-    return Reverted(state.task, reason, event.at)
 
 
 def _rejected(state: LiveState, event: e.OrderRejected) -> HostState:
@@ -389,11 +375,3 @@ def _unheard(live: Live, at: float, away_s: float) -> Live:
 
 def _unrenewed(live: Live, away_s: float) -> Live:
     return replace(live, absent=True, armed_at=live.armed_at + away_s)
-
-
-def _reason(state: LiveState, event: e.HostReported) -> str:
-    if isinstance(state, Reverting | Lost):
-        return state.reason
-    if isinstance(state, Trial) and state.failed:
-        return state.failed
-    return event.reason or f"the host went back by itself ({event.by or 'no reason given'})"

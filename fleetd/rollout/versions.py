@@ -30,7 +30,7 @@ NEWEST: Mapping[str, int] = {}
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
 """From (kind, version) to the data of the next version. None for any change that a default of a field describes."""
 
-ADDED: Mapping[str, tuple[str, ...]] = {}
+ADDED: Mapping[str, tuple[str, ...]] = {"RevertIntended": ("unjudged",)}
 """Fields that the release before does not know, by class."""
 
 NEW_KINDS: tuple[str, ...] = (

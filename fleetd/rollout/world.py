@@ -19,7 +19,7 @@ from fleetd.rollout.agenda import Agenda
 from fleetd.rollout.contact import Contacts
 from fleetd.rollout.fleetwide import Fleetwide
 from fleetd.rollout.header import Header, after_absence, evolve_header, new_header
-from fleetd.rollout.health import Health
+from fleetd.rollout.health import Health, forget_errors
 from fleetd.rollout.openings import Openings
 from fleetd.rollout.record import HostRecord as HostRecord  # noqa: PLC0414 - imported from here as well
 from fleetd.rollout.record import record_after, record_recovered
@@ -240,6 +240,14 @@ class World:
         if isinstance(event, e.WaveRefilled):
             rollout.tally.moved(event.host, rollout.hosts[event.host], event.wave)
         self.agenda.touch_all(event.rollout, rollout.tally.hosts[Mark.UNPROVEN])
+        if isinstance(event, e.ResumeRequested):
+            self._forget_errors(event.rollout, rollout)
+
+    def _forget_errors(self, name: str, rollout: Rollout) -> None:
+        """Whoever resumes wants to see what the checks say from now on; a restart has forgotten it anyway."""
+        for host in rollout.hosts:
+            if (seen := self.observations.get((name, host))) is not None:
+                seen.health, seen.unasked, seen.inspected_at = forget_errors(seen.health), 0, None
 
     def _rollout(self, event: e.RolloutEvent | e.HostEvent | e.OutcomeRejected | e.ChangesTold) -> Rollout:
         rollout = self.rollouts.get(event.rollout)

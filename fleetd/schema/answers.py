@@ -320,6 +320,8 @@ class Times(Answer):
 
     network_lost: str
     bad_health: str
+    soak_rounds: str
+    """How often each host is checked in a soak: more rarely than its checks say where the hosts are many."""
 
 
 class Plan(Answer):

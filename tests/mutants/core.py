@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 PROMISES = ("tests/simulation/test_promises.py",)
 POWER = ("tests/simulation/test_power.py",)
 REBOOTS = ("tests/simulation/test_reboots.py",)
+UNASKED = ("tests/rollout/test_unasked_checks.py",)
 TABLE = ("tests/rollout/test_transitions.py",)
 
 CORE = (
@@ -34,7 +35,7 @@ CORE = (
     Mutant(
         "the slot of a lost host is freed",
         "fleetd/rollout/transitions.py",
-        "            return Lost(state.task, state.live, event.reason, event.at)\n",
+        "            return given_up(state, event)\n",
         '            return Failed(state.task, "lost", event.reason, event.at)\n',
         PROMISES,
     ),
@@ -51,6 +52,41 @@ CORE = (
         "    if counts[Mark.UNPROVEN]:\n",
         "    if False:\n",
         PROMISES,
+    ),
+    Mutant(
+        "a host whose checks could not be asked is blamed for that",
+        "fleetd/rollout/going_back.py",
+        "    if is_unjudged(state) and",
+        "    if False and",
+        UNASKED,
+    ),
+    Mutant(
+        "nobody is told of checks that cannot be asked",
+        "fleetd/rollout/planner.py",
+        "    pause_for_errors(draft, name, rollout)\n",
+        "",
+        UNASKED,
+    ),
+    Mutant(
+        "a trial that nobody could judge is given up, and the next one begins",
+        "fleetd/rollout/live.py",
+        '                draft.pause(name, FLEETD, f"{host}: {reason}")\n',
+        "                pass\n",
+        UNASKED,
+    ),
+    Mutant(
+        "a check that could not be asked before the switch counts for nothing after it",
+        "fleetd/rollout/before.py",
+        "    return bool(seen.unasked)\n",
+        "    return False\n",
+        UNASKED,
+    ),
+    Mutant(
+        "ten thousand hosts in soak are asked as often as one",
+        "fleetd/rollout/timing.py",
+        "    return max(wanted_s, asks / SOAK_ASKS_PER_S)\n",
+        "    return wanted_s\n",
+        UNASKED,
     ),
     Mutant(
         "a commit is ordered without proof of health",
@@ -301,14 +337,14 @@ CORE = (
     ),
     Mutant(
         "a check that fails is excused where the new system runs already",
-        "fleetd/rollout/starting.py",
+        "fleetd/rollout/before.py",
         "    if facts.current == to and rollout.header.spec.kind is not Kind.REBOOT:\n",
         "    if False:\n",
         ("tests/rollout/test_planner.py",),
     ),
     Mutant(
         "a rollback is judged by what passes on the system that it leaves",
-        "fleetd/rollout/starting.py",
+        "fleetd/rollout/before.py",
         "    if rollout.header.spec.kind is Kind.ROLLBACK and to == record.came_from:\n",
         "    if False:\n",
         ("tests/rollout/test_planner.py",),

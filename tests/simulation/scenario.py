@@ -271,7 +271,16 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         groups=_groups(rng, fleet),
         meddled=tuple(dict.fromkeys(mishap.host for mishap in mishaps if mishap.kind in BY_HAND)),
     )
-    return _with_reboots(rng, drawn)
+    return _without_names(rng, _with_reboots(rng, drawn))
+
+
+def _without_names(rng: Random, scenario: Scenario) -> Scenario:
+    """Now and then the control node cannot look up a name for a while: it can log in, and make no check."""
+    found = tuple(
+        Mishap(rng.uniform(0, 120), "names", scenario.hosts[0], rng.choice((10.0, 60.0, 200.0)))
+        for _ in range(rng.choice((0, 0, 0, 1)))
+    )
+    return replace(scenario, mishaps=scenario.mishaps + found)
 
 
 def _with_reboots(rng: Random, scenario: Scenario) -> Scenario:

@@ -41,9 +41,10 @@ class Weather:
 
 @dataclass(slots=True)
 class Uplink:
-    """The control node's own way to the network."""
+    """The control node's own way to the network, and its name server, without which no check can be asked."""
 
     up: bool = True
+    names: bool = True
 
 
 class SimHosts:
@@ -152,6 +153,7 @@ class SimProbe:
         await asyncio.sleep(self._rng.uniform(0.02, 0.2) if machine.reachable and self._uplink.up else CONNECT_S)
         reachable = machine.reachable and self._uplink.up
         own = CheckOutcome.PASS if reachable and machine.healthy else CheckOutcome.FAIL
+        own = own if self._uplink.names else CheckOutcome.ERROR
         results = [self._built_in(machine, name, request, reachable=reachable) for name in request.builtin]
         return (*results, *(CheckResult(check.name, own, "answered 500") for check in request.checks))
 

@@ -35,6 +35,7 @@ from fleetd.model.facts import HelperState
 from fleetd.model.fleet import Fleet, Host
 from fleetd.model.program import ControlCommand
 from fleetd.ports import Record
+from fleetd.rollout.before import FLEETD
 from fleetd.rollout.brakes import is_braked
 from fleetd.rollout.decision import Capacity
 from fleetd.rollout.quorum import waits_for_group
@@ -274,6 +275,9 @@ class Simulation:
             lost = any(isinstance(rollout.hosts.get(host), Lost) for rollout in world.rollouts.values())
             if not lost and any(is_braked(world, rollout) for _name, rollout in world.active()):
                 await controller.submit(ClearHost(host, "a person"))
+        for name, rollout in tuple(world.active()):
+            if rollout.header.paused is not None and rollout.header.paused.by == FLEETD:
+                await self._submit(controller, Request(0.0, "resume"), name)
         if self.loop.time() < self.scenario.quiet_at_s + QUIET_S:
             return
         for name, rollout in tuple(world.active()):
@@ -295,7 +299,7 @@ class Simulation:
                 case "pause":
                     await controller.submit(PauseRollout("r-1", "a person"))
                 case "resume":
-                    await controller.submit(ResumeRollout("r-1", "a person"))
+                    await controller.submit(ResumeRollout(about, "a person"))
                 case "promote":
                     await controller.submit(PromoteRollout("r-1", "a person"))
                 case "skip":
@@ -387,6 +391,8 @@ class Simulation:
             case "uplink":
                 self.watch.uplink_cut(self.loop.time())
                 self._for_a_while(self.uplink, "up", False, mishap.for_s)
+            case "names":
+                self._for_a_while(self.uplink, "names", False, mishap.for_s)
             case "disk":
                 self._for_a_while(machine, "disk_full", True, mishap.for_s)
             case "power":

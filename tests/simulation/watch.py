@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from fleetd.model.facts import HelperState
+from fleetd.model.facts import HelperState, Verdict
 from fleetd.model.fence import NO_FENCE, Fence
 from fleetd.model.goal import Goal
 from fleetd.model.policy import Reboot, Size
@@ -147,6 +147,11 @@ class Watch:
     def _after(self, event: e.Event) -> None:
         if isinstance(event, e.HostGivenUp | e.HostReported | e.OrderNotSent | e.OrderRejected):
             self._counted(self.machines[event.host])
+        if isinstance(event, e.HostReported):
+            self._not_blamed_for_what_nobody_asked(event)
+        if isinstance(event, e.RevertIntended) and event.unjudged:
+            header = self.world.rollouts[event.rollout].header
+            require(header.paused is not None or header.starts_nothing, f"{event.host}: not judged, and not paused")
         match event:
             case e.TrialIntended() | e.StageIntended():
                 dry = self.world.rollouts[event.rollout].header.spec.goal is Goal.DRY_ACTIVATE
@@ -179,11 +184,16 @@ class Watch:
             is_open = not windows or any(window.start_min <= minute < window.end_min for window in windows)
             require(is_open, f"{event.host}: {type(event).__name__} outside of its windows")
 
+    def _not_blamed_for_what_nobody_asked(self, event: e.HostReported) -> None:
+        state = self.world.rollouts[event.rollout].hosts[event.host]
+        blamed = isinstance(state, Reverted) and "could not be judged" in state.reason and event.verdict is Verdict.NONE
+        require(not blamed, f"{event.host}: its checks could not be asked, and it counts as failed")
+
     def mishap(self, mishap: Mishap, at: float) -> None:
         """Something is wrong with one machine for a while."""
         if mishap.kind in ("power", "menu"):
             self._off_since.setdefault(mishap.host, at)
-        if mishap.kind != "uplink":
+        if mishap.kind not in ("uplink", "names"):
             self._troubled_until[mishap.host] = max(self._troubled_until.get(mishap.host, 0.0), at + mishap.for_s)
 
     def uplink_cut(self, at: float) -> None:
