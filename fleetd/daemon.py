@@ -99,7 +99,6 @@ class Daemon:
         self.settings = settings
         self._machine = this_machine()
         self.clock = SystemClock()
-        check_private_key(settings.identity, "ssh.identity")
         identity = SshIdentity(
             client_keys=(str(settings.identity),),
             known_hosts=str(settings.known_hosts) if settings.known_hosts else None,
@@ -309,11 +308,12 @@ def nix_builder(settings: Settings) -> NixBuilder:
     return NixBuilder(settings.state / "gcroots", budget=budget, cache=settings.state / "evaluations")
 
 
-def fleet_source(settings: Settings, builder: NixBuilder, *, keep: bool = True) -> FleetReader:
-    """Return where the fleet is described; ``keep``: remember the last good one in the state directory."""
-
+def fleet_source(settings: Settings, builder: NixBuilder | None = None, *, keep: bool = True) -> FleetReader:
+    """Return where the fleet is, after a look at the key for its hosts; ``keep``: remember the last good one."""
+    check_private_key(settings.identity, "ssh.identity")
+    source = table_source(settings, builder or NixBuilder(settings.state))
     kept = settings.state / "fleet.json" if keep else None
-    return FleetReader(table_source(settings, builder), contact_s=settings.contact_s, flake=settings.flake, keep=kept)
+    return FleetReader(source, contact_s=settings.contact_s, flake=settings.flake, keep=kept)
 
 
 def table_source(settings: Settings, builder: NixBuilder) -> TableSource:

@@ -75,13 +75,9 @@ def _read(config: str | None) -> tuple[Fleet, list[str]]:
 
     from fleetd.config import load
     from fleetd.daemon import fleet_source
-    from fleetd.host.identity import check_private_key
-    from fleetd.nix.builder import NixBuilder
 
     settings = load(config)
-    source = fleet_source(settings, NixBuilder(settings.state), keep=False)
-    fleet = asyncio.run(source.load())
-    check_private_key(settings.identity, "ssh.identity")
+    fleet = asyncio.run(fleet_source(settings, keep=False).load())
     for hook in settings.hooks:
         if hook.policy not in fleet.policies:
             raise UsageError(f"webhooks.{hook.name}.policy: there is no policy {hook.policy!r} in the fleet")

@@ -14,6 +14,7 @@ from fleetd.rollout.agenda import Place, Visits
 from fleetd.rollout.spec import HostGroup
 from fleetd.rollout.states import Direction
 from fleetd.rollout.tally import Mark
+from fleetd.rollout.versions import NEW_KINDS
 from fleetd.rollout.world import Rollout, World
 
 if TYPE_CHECKING:
@@ -189,6 +190,8 @@ class Draft:
         self.is_isolated = world.fleetwide.isolated is not None
         """Whether the controller hears nobody, or was just found to: nothing starts."""
         self._again: list[Place] = []
+        self.own_is_on_trial = any(self._is_own(place) for place in world.unproven())
+        """Whether the control node's own host is: where it goes back, the release before this one reads the journal."""
 
     def sees(self, place: Place) -> bool:
         """Whether a host is looked at in this plan, or with an empty host the rollout as a whole."""
@@ -249,8 +252,15 @@ class Draft:
         """Return the fence of the event that is added next."""
         return Fence(self.world.term, self.world.seq + len(self._events) + 1)
 
+    def _is_own(self, place: Place) -> bool:
+        name, host = place
+        rollout = self.world.rollouts[name]
+        return rollout.header.waves[rollout.tally.wave_of[host]].apart
+
     def add(self, event: e.Event) -> None:
-        """Decide an event."""
+        """Decide an event, unless the release before this one could not read it and may have to: then it waits."""
+        if self.own_is_on_trial and type(event).__name__ in NEW_KINDS:
+            return
         self._events.append(event)
         if isinstance(event, e.HostUnhealthy | e.HostGivenUp | e.HostFailed | e.PauseRequested):
             self._failed.add(event.rollout)

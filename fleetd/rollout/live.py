@@ -160,8 +160,9 @@ def _why_revert(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state
     health = draft.world.observation(name, plan.name).health
     deadline = format_duration(header.spec.policy.healthy_deadline_s)
     could_not_ask = unaskable(health, required, header.spec.checks_of(plan))
-    # A host on its way back has nowhere better to be, and its rollout cannot wait for anybody.
-    if could_not_ask and state.task.direction is Direction.DEPLOY:
+    # A host on its way back has nowhere better to be, and its rollout cannot wait for anybody. And while the control
+    # node's own host is on trial, that is the first suspect; nor could the release before this one read of it.
+    if could_not_ask and state.task.direction is Direction.DEPLOY and not draft.own_is_on_trial:
         return f"could not be judged within {deadline}: {'; '.join(could_not_ask)}", True
     missing = not_passing(health, required)
     return f"not healthy within {deadline}: {'; '.join(missing) or 'not for long enough'}", False

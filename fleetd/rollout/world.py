@@ -246,8 +246,11 @@ class World:
     def _forget_errors(self, name: str, rollout: Rollout) -> None:
         """Whoever resumes wants to see what the checks say from now on; a restart has forgotten it anyway."""
         for host in rollout.hosts:
-            if (seen := self.observations.get((name, host))) is not None:
-                seen.health, seen.unasked, seen.inspected_at = forget_errors(seen.health), 0, None
+            seen = self.observations.get((name, host))
+            if seen is not None:
+                seen.health = forget_errors(seen.health)
+            if seen is not None and seen.unasked:
+                seen.unasked, seen.inspected_at = 0, None
 
     def _rollout(self, event: e.RolloutEvent | e.HostEvent | e.OutcomeRejected | e.ChangesTold) -> Rollout:
         rollout = self.rollouts.get(event.rollout)

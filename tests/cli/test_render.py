@@ -43,7 +43,7 @@ PLAN = {
     "findings": [{"host": "db1", "kind": "clock", "text": "its clock is 2m ahead"}],
     "unchanged": ["db1"],
     "errors": [{"host": "web2", "message": "attribute 'web2' missing"}],
-    "times": {"network_lost": "back within 3m", "bad_health": "back within 6m"},
+    "times": {"network_lost": "back within 3m", "bad_health": "back within 6m", "soak_rounds": "every 30s"},
 }
 
 PLAN_TEXT = """\

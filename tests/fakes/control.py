@@ -186,7 +186,7 @@ class FakeControl:
             "unchanged": [],
             "findings": [],
             "errors": [],
-            "times": {"network_lost": "back within 3m", "bad_health": "back within 6m"},
+            "times": {"network_lost": "back within 3m", "bad_health": "back within 6m", "soak_rounds": "every 30s"},
         }
 
     async def fleet(self) -> Document:

@@ -123,6 +123,7 @@ def test_a_machine_without_apt_is_told_which_packages_are_missing(machine: Machi
     done = machine.setup("--lab")
     assert done.returncode == 1
     assert "there is no apt-get here" in done.stderr
+    assert "without the lab, make test-unit needs only git, nix-store and shellcheck" in done.stderr
     for package in ("nix-bin", "shellcheck", "debootstrap", "systemd-container", "nftables", "iproute2"):
         assert package in done.stderr
     assert machine.is_untouched
