@@ -97,14 +97,20 @@ def _is_reached(draft: Draft, name: str, plan: HostPlan, state: LiveState, spec:
         return True
     if seen.asking:
         return False
-    boots_until = spec.policy.reboot_timeout_s + (state.cycled_at or -math.inf) if isinstance(state, Lost) else math.inf
-    every_s = REACH_EVERY_S if draft.now < boots_until else REACH_LOST_S
+    every_s = REACH_EVERY_S if draft.now < _boots_until(state, spec) else REACH_LOST_S
     due = seen.asked_at + every_s
     if seen.failures and draft.now < due:
         draft.wake(due)
     elif draft.take("reach"):
         draft.ask(Reach(name, plan.name, seen.step))
     return False
+
+
+def _boots_until(state: LiveState, spec: RolloutSpec) -> float:
+    """Return until when an answer may come at any moment. A cycle may take minutes: its end is what counts."""
+    if not isinstance(state, Lost):
+        return math.inf
+    return -math.inf if state.cycled_at is None else state.live.retry_at + spec.policy.reboot_timeout_s
 
 
 def _plan_trial(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state: Trial) -> None:

@@ -72,15 +72,16 @@ def test_a_host_that_hangs_in_its_boot_gets_its_power_cycled_once_and_boots_its_
     policy = policy_with(
         waves=[{"count": 1}],
         reboot="when-needed",
-        reboot_timeout="20s",
-        switch_timeout="10s",
-        revert_timeout="10s",
+        reboot_timeout="10s",
+        switch_timeout="5s",
+        revert_timeout="5s",
+        contact_timeout="18s",
     )
     command = {"command": words, "timeout": "1m"}
     control = scene.control(["web1"], policy=policy, keys={"web1": {"power_cycle": command}})
     control.deploy(scene.build(hangs, ["web1"], "v2"))
     document = control.wait_for("r-1", "web1", "reverted", timeout_s=420)
-    assert "did not come back within 20s of its reboot" in document["hosts"]["web1"]["reason"]
+    assert "did not come back within 10s of its reboot" in document["hosts"]["web1"]["reason"]
     assert "its power was cycled" in document["hosts"]["web1"]["reason"]
     host.wait_ready()
     assert scene.runs(host) == before
