@@ -63,13 +63,13 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="part of a mutant's name")
     args = parser.parse_args()
     chosen = [m for m in ALL if not args.words or any(word in m.name for word in args.words)]
-    tests = tuple(dict.fromkeys(test for mutant in chosen for test in mutant.tests))
-    code, output = run(None, tests)
-    if code != 0:
-        print(output[-4000:])
-        print("the tests fail without any planted bug, so they can catch none")
-        return 1
     with ThreadPoolExecutor(2) as pool:
+        # Each as it is run for its bugs, so that the limit means the same for both.
+        for code, output in pool.map(lambda tests: run(None, tests), dict.fromkeys(mutant.tests for mutant in chosen)):
+            if code != 0:
+                print(output[-4000:])
+                print("the tests fail without any planted bug, so they can catch none")
+                return 1
         caught = sum(pool.map(judge, chosen))
     print(f"mutants caught {caught} of {len(chosen)}")
     return 0 if caught == len(chosen) else 1

@@ -54,6 +54,13 @@ CORE = (
         PROMISES,
     ),
     Mutant(
+        "the release before finds records that it cannot read",
+        "fleetd/rollout/decision.py",
+        "        if self.own_is_on_trial and type(event).__name__ in NEW_KINDS:\n",
+        "        if False:\n",
+        ("tests/rollout/test_own_host_on_trial.py",),
+    ),
+    Mutant(
         "a host whose checks could not be asked is blamed for that",
         "fleetd/rollout/going_back.py",
         "    if is_unjudged(state) and",
