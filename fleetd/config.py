@@ -68,6 +68,10 @@ class _Evaluation(Strict):
     memory: Memory = "auto"
 
 
+class _Observe(Strict):
+    interval: Period = "5m"
+
+
 class _Server(Strict):
     listen: list[str] = Field(default_factory=lambda: ["unix:/run/fleetd/fleetd.sock"], min_length=1)
 
@@ -114,6 +118,7 @@ class ConfigFile(Strict):
 
     fleet: _Fleet = Field(default_factory=_Fleet)
     evaluation: _Evaluation = Field(default_factory=_Evaluation)
+    observe: _Observe = Field(default_factory=_Observe)
     server: _Server = Field(default_factory=_Server)
     state: _State = Field(default_factory=_State)
     ssh: _Ssh
@@ -142,7 +147,8 @@ class Settings:
     """Everything the daemon is told, with times in seconds and paths absolute.
 
     ``fleet_path`` is the fleet file, or what adds to the fleet of another tool; None where there is none. ``hive`` is a
-    colmena hive that is a file. ``eval_memory_mib`` is None where the machine decides.
+    colmena hive that is a file. ``eval_memory_mib`` is None where the machine decides, ``observe_every_s`` where nobody
+    looks at hosts that are in no rollout.
     """
 
     source: str
@@ -153,6 +159,7 @@ class Settings:
     allow: tuple[str, ...]
     allowed_signers: Path | None
     eval_memory_mib: int | None
+    observe_every_s: float | None
     listen: tuple[str, ...]
     state: Path
     keep_s: float
@@ -207,6 +214,7 @@ def _settings(raw: ConfigFile, base: Path, place: str) -> Settings:
         allow=tuple(raw.fleet.allow),
         allowed_signers=_file(base, signers, f"{place}: fleet.allowed_signers") if signers else None,
         eval_memory_mib=_mib(raw.evaluation.memory),
+        observe_every_s=seconds(raw.observe.interval),
         listen=tuple(raw.server.listen),
         state=base / raw.state.directory,
         keep_s=seconds(raw.state.keep),

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -24,6 +22,7 @@ from fleetd.config import Settings, load
 from fleetd.controller.intake import Intake
 from fleetd.controller.loop import Controller
 from fleetd.controller.own_host import Machine, own_host, witnesses
+from fleetd.controller.patrolling import Between
 from fleetd.controller.recovery import Recovery, Report
 from fleetd.errors import FleetdError
 from fleetd.executor.activity import Activity
@@ -59,11 +58,9 @@ from fleetd.sources.file import FleetFile
 from fleetd.sources.flake import FlakeFleet
 from fleetd.sources.imported import ImportedFleet, LeftOut, Read
 from fleetd.sources.reader import FleetReader, TableSource
+from fleetd.systemd import notify, watchdog
 
 LAST_EXTEND_TIMEOUT_S = 15.0
-
-NOTIFY_WAIT_S = 5.0
-"""That it is ready, or about to end, is worth a wait: systemd would end a daemon that it takes for hung."""
 
 RECOVER_HELP = "after a restored backup: ask all hosts what the journal does not know, and end what is under way"
 
@@ -138,7 +135,18 @@ class Daemon:
             changes=Changes(self.clock, comparer, self.blobs),
         )
         self.journal = SqliteJournal(settings.state)
-        self.controller = Controller(clock=self.clock, journal=self.journal, executor=self.executor)
+        self.controller = Controller(
+            clock=self.clock,
+            journal=self.journal,
+            executor=self.executor,
+            between=Between(
+                lambda: self.intake.current,
+                settings.observe_every_s,
+                settings.contact_s,
+                self._own,
+                lambda: bool(self.intake.fleet_problem),
+            ),
+        )
         self.intake = Intake(
             controller=self.controller,
             source=fleet_source(settings, builder),
@@ -181,13 +189,13 @@ class Daemon:
         hangup = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
         reloader = asyncio.create_task(self._reload_when_asked(hangup), name="reload")
-        watchdog = asyncio.create_task(_watchdog(), name="watchdog")
+        watching = asyncio.create_task(watchdog(), name="watchdog")
         try:
             await self.serve(stop, lambda: notify("READY=1"))
         finally:
             reloader.cancel()
-            watchdog.cancel()
-            await asyncio.gather(reloader, watchdog, return_exceptions=True)
+            watching.cancel()
+            await asyncio.gather(reloader, watching, return_exceptions=True)
 
     async def serve(self, stop: asyncio.Event, is_ready: Callable[[], None]) -> None:
         """Serve until told to stop; leaves trials to their guards with one last extend. Calls back when it answers."""
@@ -344,29 +352,6 @@ def table_source(settings: Settings, builder: NixBuilder) -> TableSource:
     if settings.source == "deploy-rs":
         return imported(deploy_rs.OUTPUT, "deploy-rs", deploy_rs.reader(flake))
     return file or FlakeFleet(flake, evaluate)
-
-
-def notify(state: str, wait_s: float = NOTIFY_WAIT_S) -> None:
-    """Tell systemd, where it asked to be told (sd_notify(3)).
-
-    Its queue is full while it does not read, as in a long reload: then this waits ``wait_s`` seconds and gives up.
-    """
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, suppress(OSError):
-        channel.settimeout(wait_s)
-        channel.connect("\0" + address[1:] if address.startswith("@") else address)
-        channel.sendall(state.encode())
-
-
-async def _watchdog() -> None:
-    """Tell systemd that the event loop turns, twice as often as it wants to hear it (sd_watchdog_enabled(3))."""
-    limit_us = os.environ.get("WATCHDOG_USEC", "")
-    while limit_us.isdecimal() and int(limit_us) > 0:
-        # Without waiting: a systemd that is busy must not stop the loop that keeps trials alive.
-        notify("WATCHDOG=1", wait_s=0)
-        await asyncio.sleep(int(limit_us) / 1e6 / 2)
 
 
 def main() -> int:

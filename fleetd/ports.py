@@ -118,6 +118,10 @@ class HostPort(Protocol):
         """The host is expected back now: the next question to it is put off no longer."""
         ...
 
+    def let_go(self, host: Host) -> None:
+        """Keep no connection to a host; what runs over it just now goes on to its end."""
+        ...
+
     def reached_at(self, host: Host) -> str | None:
         """Return the address over which the host was reached last; None where it never was, or no longer has that."""
         ...

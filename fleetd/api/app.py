@@ -18,6 +18,7 @@ from fleetd.api.stream import Events
 from fleetd.controller.commands import (
     AbortRollout,
     Accepted,
+    AdoptHost,
     ApproveWave,
     ClearHost,
     Command,
@@ -30,6 +31,7 @@ from fleetd.controller.commands import (
     PromoteRollout,
     RebootHosts,
     RequestKey,
+    RestoreHost,
     ResumeRollout,
     RetryHost,
     RollBackHosts,
@@ -229,6 +231,17 @@ class Api:
         await self._named(name)
         await self._control.submit(ClearHost(name, request[CALLER], body.reason))
         return web.json_response(await self._named(name), status=202)
+
+    async def _adopt(self, request: web.Request) -> web.Response:
+        name, body = request.match_info["name"], await read_model(request, ReasonBody)
+        await self._named(name)
+        await self._control.submit(AdoptHost(name, request[CALLER], body.reason))
+        return web.json_response(await self._named(name), status=202)
+
+    async def _restore(self, request: web.Request) -> web.Response:
+        name, body = request.match_info["name"], await read_model(request, ReasonBody)
+        await self._named(name)
+        return await self._accept(RestoreHost(name, request[CALLER], _key(request, body), body.reason))
 
     async def _lock(self, request: web.Request) -> web.Response:
         name, body = request.match_info["name"], await read_model(request, HoldBody)

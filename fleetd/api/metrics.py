@@ -27,7 +27,11 @@ class _Figures:
         yield _one("fleetd_unproven_hosts", "Hosts that may run an unproven system.", figures.unproven)
         yield _one("fleetd_lost_hosts", "Hosts in a trial that do not answer.", figures.lost)
         yield _one("fleetd_stranded_hosts", "Hosts that need a person.", figures.stranded)
-        yield _one("fleetd_unwell_hosts", "Hosts that a rollout left unwell: what the brake counts.", figures.unwell)
+        yield _one("fleetd_unwell_hosts", "Hosts known to be unwell: what the brake counts.", figures.unwell)
+        yield _by(
+            "fleetd_found_hosts", "Hosts in no rollout with something wrong, by what it is.", "what", figures.found
+        )
+        yield _one("fleetd_owed_hosts", "Hosts that are to have a system when they can.", figures.owed)
         yield _one("fleetd_isolated", "1 while the control node hears nobody: nothing starts.", figures.isolated)
         yield _one("fleetd_journal_records", "The newest number of the journal.", figures.seq)
         yield _one("fleetd_controller_term", "How often a controller took the journal over.", figures.term)

@@ -94,6 +94,17 @@ ROUTES: tuple[Route, ...] = (
         statuses=(202,),
     ),
     Route(
+        *("POST", "/v1/hosts/{name}/adopt", "deploy", "adopt", "Take it as it is.", answers.Host),
+        body=ReasonBody,
+        statuses=(202,),
+    ),
+    Route(
+        *("POST", "/v1/hosts/{name}/restore", "deploy", "restore", "Bring back what was left there.", answers.Rollout),
+        body=ReasonBody,
+        statuses=ACCEPTED,
+        takes_key=True,
+    ),
+    Route(
         *("PUT", "/v1/hosts/{name}/lock", "deploy", "lock", "Start nothing on it.", answers.Host),
         body=HoldBody,
     ),

@@ -29,13 +29,17 @@ def status() -> None:
     hosts = list(client().pages("/v1/hosts", "hosts"))
     problem = client().get("/v1/fleet").get("problem", "")
     freeze = client().get("/v1/freeze")
-    trouble = [host for host in hosts if host["contact"] != "ok" or host["drifted"] or host["blocked_by"]]
+    trouble = [host for host in hosts if host["contact"] != "ok" or host["drifted"] or host["blocked_by"] or _ill(host)]
     lines = [f"the fleet is broken, nothing new starts: {plain(problem, keep=chr(10))}"] if problem else []
     lines += [freeze_line(freeze)] if freeze["freeze"] else []
     lines += [rollout_line(rollout) for rollout in rollouts] or ["no rollouts yet"]
     lines.append(f"{len(hosts)} hosts, {len(trouble)} need a look")
     document = {"rollouts": rollouts, "hosts": hosts, "problem": problem, **freeze}
     show(document, lines + [observed_line(host) for host in trouble])
+
+
+def _ill(host: dict[str, Any]) -> bool:
+    return host["seen"]["state"] not in ("well", "unknown")
 
 
 @app.command()
@@ -79,6 +83,13 @@ def diff(
 def clear(name: str, reason: Reason = "") -> None:
     """Wait no longer for a lost or stranded host: it is gone, or you put it in order."""
     document = client().post(f"/v1/hosts/{quoted(name)}/clear", {"reason": reason})
+    show(document, [observed_line(document)])
+
+
+@app.command()
+def adopt(name: str, reason: Reason = "") -> None:
+    """Take what a host runs, and the machine that it is, for what fleetd left there."""
+    document = client().post(f"/v1/hosts/{quoted(name)}/adopt", {"reason": reason})
     show(document, [observed_line(document)])
 
 

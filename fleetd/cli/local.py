@@ -27,7 +27,8 @@ class _Engine:
         settings = load(config)
         log.configure(settings.log_format, quiet=True)
         self.server = f"unix:{directory}/fleetd.sock"
-        self._daemon = Daemon(replace(settings, listen=(self.server,)))
+        # It is there for one command: whoever wants hosts to be looked at now and then runs a daemon.
+        self._daemon = Daemon(replace(settings, listen=(self.server,), observe_every_s=None))
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._up = threading.Event()

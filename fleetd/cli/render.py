@@ -105,6 +105,9 @@ def progress_text(host: Document) -> str:
 def observed_line(host: Document) -> str:
     """Return an observed host in one line."""
     marks = [word for word in ("drifted", "needs_reboot") if host.get(word)]
+    seen = host.get("seen", {})
+    marks += ["owed"] if host.get("owed") else []
+    marks += [seen["state"]] if seen.get("state") in ("unreachable", "unhealthy") else []
     marks += dict.fromkeys(finding["kind"] for finding in host.get("findings", ()))
     contact = "" if host["contact"] == "ok" else f"  {plain(host['contact'])}"
     shown_marks = f"  {' '.join(marks)}" if marks else ""
@@ -121,6 +124,22 @@ def freeze_line(document: Document) -> str:
 def _held(hold: Document) -> str:
     until = f", until {hold['until']}" if hold["until"] else ", until somebody ends it"
     return f"by {plain(hold['owner'])}{until}: {plain(hold['reason'])}"
+
+
+def _owed(owed: Document) -> str:
+    """Return what a host is owed, and how that stands."""
+    tried = f", tried {owed['tries']} times" if owed["tries"] else ""
+    more = ", given up" if owed["given_up"] else ""
+    why = f": {plain(owed['reason'])}" if owed["reason"] else ""
+    return f"{short(owed['to'])} of {owed['rollout']} since {owed['since']}{tried}{more}{why}"
+
+
+def _seen(seen: Document) -> str:
+    """Return how a host was when it was looked at, and how long ago that was said."""
+    if not seen["at"]:
+        return str(seen["state"]) + (f" since {seen['since']}: {plain(seen['reason'])}" if seen["since"] else "")
+    since = f" since {seen['since']}: {plain(seen['reason'])}" if seen["since"] else ""
+    return f"{seen['state']}{since} (looked at {seen['at']})"
 
 
 def event_line(event: Document) -> str:
@@ -213,7 +232,9 @@ def _value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return _held(value)
+        if "given_up" in value:
+            return _owed(value)
+        return _seen(value) if "counts" in value else _held(value)
     if isinstance(value, list):
         return ", ".join(plain(item["text"] if isinstance(item, Mapping) else item) for item in value)
     return plain(value)
@@ -230,8 +251,11 @@ AUDITED = {
     "ApprovalDenied": "deny",
     "HostRetried": "retry",
     "HostCleared": "clear",
+    "HostExcused": "clear",
+    "HostAdopted": "adopt",
     "HostLocked": "lock",
     "HostUnlocked": "unlock",
+    "HostNotOwed": "not-owed",
     "FreezeSet": "freeze",
     "FreezeLifted": "unfreeze",
 }

@@ -153,6 +153,12 @@ def deny(rollout: str, reason: Reason = "") -> None:
 
 
 @app.command()
+def restore(name: str, reason: Reason = "", wait: Wait = True, timeout: Timeout = DAY_S) -> None:
+    """Bring a host that has drifted back to what fleetd left there, by a trial with checks as any other."""
+    _start(f"/v1/hosts/{quoted(name)}/restore", {"reason": reason}, wait, timeout)
+
+
+@app.command()
 def retry(rollout: str, host: str, reason: Reason = "") -> None:
     """Try a host of a running rollout once more that went back, failed, was deferred or skipped."""
     _say(rollout, f"hosts/{quoted(host)}/retry", reason)

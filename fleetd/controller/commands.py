@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fleetd.errors import NotFoundError
+from fleetd.model.facts import HostFacts
 from fleetd.model.goal import Goal
 
 Document = Mapping[str, object]
@@ -105,6 +106,29 @@ class ClearHost:
 
     host: str
     requested_by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptHost:
+    """Take what a host runs, and the machine that it is, for what fleetd left there.
+
+    ``facts`` are what it has just said of itself; whoever asks leaves them out.
+    """
+
+    host: str
+    requested_by: str
+    reason: str = ""
+    facts: HostFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreHost:
+    """Bring a host that has drifted back to what fleetd last left there, by a rollout of its own kind."""
+
+    host: str
+    requested_by: str
+    key: RequestKey | None = None
     reason: str = ""
 
 
@@ -218,7 +242,16 @@ HoldCommand = LockHost | UnlockHost | FreezeFleet | UnfreezeFleet
 """What holds hosts back whatever rollouts there are; ``holds`` has the rules."""
 
 Command = (
-    SubmitRollout | AbortRollout | RollBackRollout | RollBackHosts | RebootHosts | ClearHost | HoldCommand | RolloutVerb
+    SubmitRollout
+    | AbortRollout
+    | RollBackRollout
+    | RollBackHosts
+    | RebootHosts
+    | AdoptHost
+    | RestoreHost
+    | ClearHost
+    | HoldCommand
+    | RolloutVerb
 )
 
 
@@ -248,6 +281,9 @@ class Figures:
     broken: bool
     unwell: int = 0
     isolated: bool = False
+    found: tuple[tuple[str, int], ...] = ()
+    """Hosts in no rollout with which something is wrong, by what it is."""
+    owed: int = 0
 
 
 class Control(Protocol):

@@ -7,7 +7,7 @@ from collections import Counter
 from fleetd.controller.commands import Figures
 from fleetd.model.fleet import Fleet
 from fleetd.rollout.documents import shown_phase
-from fleetd.rollout.events import Phase
+from fleetd.rollout.events import Ailment, Phase
 from fleetd.rollout.states import LiveState, Lost, Stranded, shown
 from fleetd.rollout.world import World
 
@@ -17,6 +17,7 @@ def figures_of(world: World, fleet: Fleet, broken: bool) -> Figures:
     phases = Counter(shown_phase(rollout).value for rollout in world.rollouts.values())
     live = [(host, state) for _name, rollout in world.active() for host, state in rollout.hosts.items()]
     owned = {host: shown(state) for host, state in reversed(live)}
+    found = Counter(each.kind for each in world.fleetwide.found.values())
     states = Counter(owned.get(host, "idle") for host in fleet.hosts)
     return Figures(
         rollouts=tuple((phase.value, phases[phase.value]) for phase in Phase),
@@ -36,4 +37,6 @@ def figures_of(world: World, fleet: Fleet, broken: bool) -> Figures:
         broken=broken,
         unwell=len(world.fleetwide.unwell),
         isolated=world.fleetwide.isolated is not None,
+        owed=len(world.owing),
+        found=tuple((kind.value, found[kind]) for kind in Ailment),
     )

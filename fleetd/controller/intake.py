@@ -8,20 +8,23 @@ from dataclasses import replace
 
 from fleetd.controller.commands import (
     Accepted,
+    AdoptHost,
     Command,
     Document,
     Figures,
     LockHost,
     RebootHosts,
     RequestKey,
+    RestoreHost,
     RollBackHosts,
     SubmitRollout,
 )
 from fleetd.controller.figures import figures_of
 from fleetd.controller.holds import hold_document
+from fleetd.controller.host_view import observed_host
 from fleetd.controller.loop import Controller
 from fleetd.controller.preview import Preview, times_of
-from fleetd.controller.resolve import Asked, check_allowed, deploy_of, reboot_of, selected, specify
+from fleetd.controller.resolve import Asked, check_allowed, deploy_of, reboot_of, restore_of, selected, specify
 from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError, UsageError
 from fleetd.executor.activity import Activity
 from fleetd.executor.on_host import OnHost
@@ -31,12 +34,13 @@ from fleetd.model.goal import Goal
 from fleetd.model.selector import EVERY, select
 from fleetd.model.store_path import StorePath, is_store_path
 from fleetd.ports import Builder, Clock, Comparer, FleetSource, Store
+from fleetd.rollout.baseline import missing
 from fleetd.rollout.blocked import Blocked, explain, host_waits
-from fleetd.rollout.documents import instant, record_document
-from fleetd.rollout.preflight import finding_documents
+from fleetd.rollout.owed import owed_waits
+from fleetd.rollout.patrol import is_free
+from fleetd.rollout.preflight import drift_of, finding_documents
 from fleetd.rollout.spec import Kind, RolloutSpec
 from fleetd.rollout.states import Committed, Current, LiveState, Lost, Stranded, shown
-from fleetd.rollout.world import missing
 
 OBSERVE_TIMEOUT_S = 20.0
 OBSERVE_AT_ONCE = 50
@@ -115,19 +119,24 @@ class Intake:
     async def submit(self, command: Command) -> Accepted:
         """Return once the command is durable."""
         match command:
-            case SubmitRollout() | RollBackHosts() | RebootHosts():
+            case SubmitRollout() | RollBackHosts() | RebootHosts() | RestoreHost():
                 # Before anything is resolved: a repeat is answered whatever became of the fleet file since.
                 repeated = await self.repeat(command.key) if command.key is not None else None
                 if repeated is not None:
                     return repeated
                 if isinstance(command, SubmitRollout):
                     return await self._controller.submit((await self._spec(command))[1])
+                if isinstance(command, RestoreHost):
+                    return await self._controller.submit(await self._restore_spec(command))
                 if isinstance(command, RebootHosts):
                     return await self._controller.submit(await self._reboot_spec(command))
                 return await self._controller.submit(await self._rollback_spec(command))
-            case LockHost() if command.host not in (await self._known_fleet()).hosts:
+            case LockHost() | AdoptHost() if command.host not in (await self._known_fleet()).hosts:
                 # A typo would lock nothing, and be believed.
                 raise NotFoundError(f"there is no host {command.host!r}")
+            case AdoptHost() if is_free(self._controller.world, command.host):
+                facts = await self._on_host.facts(self.current.hosts[command.host], timeout_s=OBSERVE_TIMEOUT_S)
+                return await self._controller.submit(replace(command, facts=facts))
             case _:
                 return await self._controller.submit(command)
 
@@ -192,6 +201,20 @@ class Intake:
             raise RefusedError(f"nothing was started: it is not known what runs on {shown}; select hosts without them")
         return reboot_of(fleet, request, runs, self._contact_s, self._own(fleet))
 
+    async def _restore_spec(self, request: RestoreHost) -> RolloutSpec:
+        """One host with what fleetd last left there. Raises NotFoundError, RefusedError where it runs that."""
+        fleet, name = await self.reload(), request.host
+        if name not in fleet.hosts:
+            raise NotFoundError(f"there is no host {name!r}")
+        record = self._controller.world.record(name)
+        if record.left is None:
+            raise RefusedError(f"fleetd never left anything on {name}: there is nothing to bring back")
+        await self._looked_at(fleet, [name])
+        newest = self._on_host.newest_facts(name)
+        if newest is not None and self._seen_contact.get(name) == "ok" and not drift_of(record, newest[0]):
+            raise RefusedError(f"{name} runs what fleetd left there: there is nothing to bring back")
+        return restore_of(fleet, request, record.left, record.policy, self._contact_s, self._own(fleet))
+
     def _target(self, host: str, to: str | None) -> StorePath | None:
         world = self._controller.world
         if to is not None:
@@ -202,6 +225,8 @@ class Intake:
             # One that ran it already was left with it as well.
             return state.task.to if isinstance(state, Committed | Current) else None
         record = world.record(host)
+        if record.owed is not None:
+            return record.left  # it never had what the others are taken back from
         newest = self._on_host.newest_facts(host)
         if record.kept is not None and (newest is None or newest[0].current == record.kept):
             return record.left  # what boots ends a test that goes on running
@@ -314,33 +339,9 @@ class Intake:
         return shown(world.rollouts[owner].hosts[name]) if owner is not None else "idle"
 
     def _host_document(self, host: Host) -> Document:
-        world, name = self._controller.world, host.name
-        record, (facts, at) = world.record(name), self._on_host.newest_facts(name) or (None, None)
-        ours = (record.left, record.kept, record.staged)
-        free = record.left is not None and world.owner(name) is None
-        drifted = free and facts is not None and facts.current not in ours
-        staged = facts is not None and record.staged == facts.boots != facts.current
-        return {
-            "name": name,
-            "domain": host.domain,
-            "tags": list(host.tags),
-            "current": facts.current if facts else None,
-            "specialisation": facts.specialisation if facts else None,
-            "booted": facts.booted if facts else None,
-            "profile": facts.profile if facts else None,
-            "boot_default": facts.boot_default if facts else None,
-            "state": self._state(name),
-            "contact": self._seen_contact.get(name, "never"),
-            "drifted": drifted,
-            "needs_reboot": facts.needs_reboot or staged if facts else None,
-            "boot_proven": not facts.needs_reboot if facts else None,
-            "oneshot": facts.oneshot if facts else None,
-            "observed_at": instant(at),
-            "findings": self._findings(name),
-            "lock": hold_document(world.fleetwide.locks.get(name)),
-            "blocked_by": [waits.document() for waits in self._waits(name)],
-            **record_document(record),
-        }
+        name = host.name
+        newest, contact = self._on_host.newest_facts(name), self._seen_contact.get(name, "never")
+        return observed_host(self._controller.world, host, newest, self._state(name), contact, self._waits(name))
 
     def _findings(self, name: str) -> list[Mapping[str, str]]:
         """Return what people should know of a host, as far as it was ever heard."""
@@ -352,7 +353,8 @@ class Intake:
         owner, rollouts = world.owner(name), world.rollouts.items()
         held = [rollout for rollout, of in rollouts if isinstance(of.hosts.get(name), Lost | Stranded)]
         about = dict.fromkeys([*held, *([owner] if owner is not None else [])])
-        return [waits for rollout in about if (waits := host_waits(world, rollout, name, now)) is not None]
+        waits = [host_waits(world, rollout, name, now) for rollout in about]
+        return [one for one in (*waits, owed_waits(world.record(name), name)) if one is not None]
 
     def freeze(self) -> Document:
         """Return whether the fleet is frozen: for whom, why, since when and until when."""

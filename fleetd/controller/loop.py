@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from fleetd.controller import calendar
+from fleetd.controller import calendar, catching_up, patrolling
 from fleetd.controller.commands import (
     AbortRollout,
     Accepted,
+    AdoptHost,
     ApproveWave,
     ClearHost,
     DenyWave,
@@ -36,7 +37,7 @@ from fleetd.controller.folding import fold, records_of
 from fleetd.controller.holds import held, refuse_held
 from fleetd.controller.models import models_of
 from fleetd.controller.retention import shorten
-from fleetd.controller.verbs import clearing, said
+from fleetd.controller.verbs import adopting, clearing, ending, said
 from fleetd.errors import FleetdError, JournalError, OverloadedError, RefusedError, UsageError
 from fleetd.executor.broken import Outcome
 from fleetd.executor.executor import Executor, Job
@@ -50,6 +51,7 @@ from fleetd.rollout.decision import (
     Inspect,
     LockRevision,
     LookAt,
+    Observe,
     ProbeRound,
     Question,
     Reach,
@@ -57,14 +59,13 @@ from fleetd.rollout.decision import (
     Witness,
 )
 from fleetd.rollout.documents import rollout_document
-from fleetd.rollout.header import Header
 from fleetd.rollout.observations import Observed, note
 from fleetd.rollout.planner import plan
 from fleetd.rollout.roots import wanted_roots
 from fleetd.rollout.spec import RolloutSpec, rollout_name
 from fleetd.rollout.states import Copying, Pending
 from fleetd.rollout.transitions import IllegalTransition
-from fleetd.rollout.world import World, missing
+from fleetd.rollout.world import World
 
 INBOX_LIMIT = 1000
 OUTCOMES_A_TICK = 5000
@@ -77,7 +78,7 @@ BURST_S = 0.05
 LARGEST_SLEEP_S = 60.0
 """However far the next deadline is, the loop looks round once a minute."""
 
-Intake = RolloutSpec | AbortRollout | RollBackRollout | RequestKey | ClearHost | HoldCommand | RolloutVerb
+Intake = RolloutSpec | AbortRollout | RollBackRollout | RequestKey | AdoptHost | ClearHost | HoldCommand | RolloutVerb
 
 
 @dataclass(slots=True)
@@ -89,11 +90,20 @@ class _Waiting:
 class Controller:
     """Owns the world. One task runs ``run``; everything else speaks through the inbox and ``report``."""
 
-    def __init__(self, *, clock: ForwardClock, journal: Journal, executor: Executor) -> None:
+    def __init__(
+        self,
+        *,
+        clock: ForwardClock,
+        journal: Journal,
+        executor: Executor,
+        between: patrolling.Between | None = None,
+    ) -> None:
         self._clock = clock
         self._journal = journal
         self._executor = executor
+        self._between = between or patrolling.Between()
         self.world = World()
+        self.world.patrol.every_s = self._between.every_s
         self._inbox: list[_Waiting] = []
         self._outcomes: list[Outcome] = []
         self._wake = asyncio.Event()
@@ -188,6 +198,13 @@ class Controller:
         for waiting in inbox:
             self._take(waiting, now, events, answers)
         calendar.refresh(self.world, now)
+        patrolling.refresh(self.world, self._between.fleet(), now)
+        for met in catching_up.met(self.world, self._between, now):
+            events.append(met)
+            self.world.apply(met)
+        for spec in catching_up.due(self.world, self._between, now):
+            events.append(self._requested(spec, now))
+            self.world.apply(events[-1])
         decision = plan(self.world, self._executor.capacity(), now)
         self.world.agenda.settle(decision.visits, now)
         for event in decision.events:
@@ -257,15 +274,19 @@ class Controller:
                 if command.key is not None and command.key in self._keys:
                     return (), self._repeated(RequestKey(command.key, command.request)), True
                 refuse_held(self.world, command)
-                name = rollout_name(self.world.numbered + 1)
-                return (e.RolloutRequested(now, name, replace(command, id=name)),), name, False
+                dropped = catching_up.dropped(self.world, self._between.fleet(), command, now)
+                requested = self._requested(command, now)
+                return (*dropped, requested), requested.rollout, False
             case RequestKey():
                 return (), self._repeated(command), True
             case LockHost() | UnlockHost() | FreezeFleet() | UnfreezeFleet():
                 changes = held(self.world, command, now)
                 return changes, "", not changes
+            case AdoptHost():
+                adopted = adopting(self.world, command, now)
+                return adopted, "", not adopted
             case ClearHost():
-                return (cleared := clearing(self.world, command, now)), cleared[0].rollout, False
+                return (cleared := clearing(self.world, command, now)), getattr(cleared[0], "rollout", ""), False
             case (
                 PauseRollout()
                 | ResumeRollout()
@@ -277,20 +298,13 @@ class Controller:
             ):
                 outcome = said(self.world, command, now)
                 return outcome.events, command.rollout, not outcome.events
-            case AbortRollout():
-                header = self._known(command.rollout)
-                if header.aborted is not None:
-                    return (), command.rollout, True
-                _refuse_final(header)
-                abort = e.AbortRequested(now, command.rollout, command.requested_by, command.reason)
-                return (abort,), command.rollout, False
-            case RollBackRollout():
-                header = self._known(command.rollout)
-                if header.failing is not None and header.failing.whole:
-                    return (), command.rollout, True
-                _refuse_final(header)
-                back = e.RollbackRequested(now, command.rollout, command.requested_by, command.reason)
-                return (back,), command.rollout, False
+            case AbortRollout() | RollBackRollout():
+                ended = ending(self.world, command, now).events
+                return ended, command.rollout, not ended
+
+    def _requested(self, spec: RolloutSpec, now: float) -> e.RolloutRequested:
+        name = rollout_name(self.world.numbered + 1)
+        return e.RolloutRequested(now, name, replace(spec, id=name))
 
     def _call_off(self, event: e.Event) -> None:
         """End the copy to a host that is skipped; where the word of it is lost in a crash, it is begun again."""
@@ -310,12 +324,6 @@ class Controller:
             raise UsageError(f"the key {key.name!r} belongs to {known}, which asked for something else")
         return known
 
-    def _known(self, rollout: str) -> Header:
-        found = self.world.rollouts.get(rollout)
-        if found is None:
-            raise missing(self.world, rollout)
-        return found.header
-
     async def _append(self, events: Sequence[e.Event]) -> None:
         records = records_of(events, self.world.seq - len(events) + 1, self.world.term)
         await self._journal.append(records, models_of(self.world, events))
@@ -327,19 +335,21 @@ class Controller:
         self._executor.keep_roots(lambda: wanted_roots(self.world))
 
     def _start(self, event: e.Event) -> None:
-        if not isinstance(event, e.IntentEvent):
-            return
-        rollout = self.world.rollouts[event.rollout]
-        state = rollout.hosts[event.host]
-        derivation = state.derivation if isinstance(state, Pending) else None
-        header = rollout.header
-        self._executor.start(Job(event, header.spec, state.task, derivation, header.locked))
+        if isinstance(event, e.IntentEvent):
+            rollout = self.world.rollouts[event.rollout]
+            state, header = rollout.hosts[event.host], rollout.header
+            derivation = state.derivation if isinstance(state, Pending) else None
+            self._executor.start(Job(event, header.spec, state.task, derivation, header.locked))
 
     def _ask(self, question: Question) -> None:
         match question:
             case Witness():
                 self.world.contacts.asked(question.host, self._clock.now())
                 self._executor.witness(question.host)
+                return
+            case Observe():
+                self.world.patrol.asked(question.host, self._clock.now())
+                self._executor.observe(question)
                 return
             case LookAt():
                 self.world.looking[question.host] = None
@@ -354,8 +364,3 @@ class Controller:
             case _:
                 pass
         self._executor.ask(question, self.world.rollouts[question.rollout].header.spec)
-
-
-def _refuse_final(header: Header) -> None:
-    if header.phase.is_final:
-        raise RefusedError(f"{header.spec.id} is {header.phase.value} already")

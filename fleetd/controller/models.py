@@ -12,7 +12,8 @@ from fleetd.rollout.world import World
 
 def models_of(world: World, events: Sequence[e.Event]) -> ReadModels:
     """Return the documents that these events, which the world has taken, change."""
-    everything = any(isinstance(event, e.ControllerStarted | e.FleetEvent | e.RolloutFinished) for event in events)
+    sweeping = e.ControllerStarted | e.ControllerIsolated | e.ContactRestored | e.HoldEvent | e.RolloutFinished
+    everything = any(isinstance(event, sweeping) for event in events)
     names = dict.fromkeys(getattr(event, "rollout", "") for event in events)
     touched = {(getattr(event, "rollout", ""), getattr(event, "host", "")): None for event in events}
     if everything:

@@ -27,6 +27,10 @@ A term costs nothing; with one that is too low, an order of before could still a
 ROLLOUTS_LOST = 100
 """The number of the next rollout is the first after the next multiple of this: people see where the gap is."""
 
+BY = "fleetd recover"
+
+UNSURE = "the part of the journal that is lost may say that it is to have another system, or none"
+
 ENDED = "ended by `fleetd recover`: nobody knows what was said to it in the part of the journal that is lost"
 
 
@@ -79,6 +83,8 @@ def closing(world: World, resting: Mapping[str, Shown], silent: Mapping[str, str
             if isinstance(state, Pending | Copying | Copied):
                 yield e.HostSkipped(at, name, host, ENDED)
         yield e.RolloutFinished(at, name, e.Phase.NEEDS_OPERATOR, ENDED)
+    for host in tuple(world.owing):
+        yield e.HostNotOwed(at, host, BY, UNSURE)
     for host, found in resting.items():
         record, event = world.record(host), recovered(world.record(host), host, found, at)
         if event is not None and record_recovered(record, event) != record:

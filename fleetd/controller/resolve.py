@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fleetd.controller.commands import RebootHosts, RequestKey, SubmitRollout
+from fleetd.controller.commands import RebootHosts, RequestKey, RestoreHost, SubmitRollout
 from fleetd.controller.own_host import LAST_WAVE
 from fleetd.errors import RefusedError, SelectorError, UsageError
 from fleetd.model.fleet import Fleet, Host, Installable, Prebuilt, ToplevelSource
@@ -14,7 +14,7 @@ from fleetd.model.goal import Goal
 from fleetd.model.policy import FailureBudget, OnFailure, Policy, Reboot, Size
 from fleetd.model.reference import INSTEAD, carries_secret
 from fleetd.model.selector import EVERY, select
-from fleetd.model.store_path import parse_store_path
+from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.rollout.spec import HostGroup, HostPlan, Kind, Member, RolloutSpec, Wave
 
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -107,6 +107,25 @@ def reboot_of(
         key=request.key,
     )
     return specify(fleet, rebooting, sources, asked, contact_s, own)
+
+
+def restore_of(
+    fleet: Fleet, request: RestoreHost, left: StorePath, policy: str, contact_s: float, own: str | None = None
+) -> RolloutSpec:
+    """Return a rollout of one host to what fleetd left there, by the policy with which it did; a failure ends it."""
+    chosen = fleet.policies.get(policy) or _policy_of(fleet, "default")
+    asked = Asked(
+        kind=Kind.RESTORE,
+        revision="what fleetd left",
+        flake=None,
+        on=request.host,
+        goal=Goal.SWITCH,
+        requested_by=request.requested_by,
+        reason=request.reason,
+        key=request.key,
+    )
+    quick = replace(chosen, waves=(), on_failure=OnFailure.STOP)
+    return specify(fleet, quick, {request.host: Prebuilt(left)}, asked, contact_s, own)
 
 
 def _policy_of(fleet: Fleet, name: str) -> Policy:

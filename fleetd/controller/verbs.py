@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from fleetd.controller.commands import (
+    AbortRollout,
+    AdoptHost,
     ApproveWave,
     ClearHost,
     DenyWave,
@@ -16,11 +18,15 @@ from fleetd.controller.commands import (
     PromoteRollout,
     ResumeRollout,
     RetryHost,
+    RollBackRollout,
     RolloutVerb,
     SkipHost,
 )
 from fleetd.errors import NotFoundError, RefusedError
+from fleetd.model.store_path import parse_store_path
 from fleetd.rollout import events as e
+from fleetd.rollout.baseline import missing
+from fleetd.rollout.preflight import adoptable, stranger_of
 from fleetd.rollout.states import (
     SOURCE_FAILED,
     Committed,
@@ -39,7 +45,7 @@ from fleetd.rollout.states import (
     shown,
 )
 from fleetd.rollout.tally import Mark
-from fleetd.rollout.world import Rollout, World, missing
+from fleetd.rollout.world import Rollout, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,22 @@ def said(world: World, verb: RolloutVerb, now: float) -> Said:
             return _skip(rollout, verb, now)
         case _:
             assert_never(verb)
+
+
+def ending(world: World, verb: AbortRollout | RollBackRollout, now: float) -> Said:
+    """Return what a verb becomes that ends a rollout. Raises NotFoundError, RefusedError for one that is over."""
+    rollout = world.rollouts.get(verb.rollout)
+    if rollout is None:
+        raise missing(world, verb.rollout)
+    header = rollout.header
+    is_abort = isinstance(verb, AbortRollout)
+    is_so = header.aborted is not None if is_abort else header.failing is not None and header.failing.whole
+    if is_so:
+        return REPEATED
+    if header.phase.is_final:
+        raise RefusedError(f"{header.spec.id} is {header.phase.value} already")
+    kind = e.AbortRequested if is_abort else e.RollbackRequested
+    return Said((kind(now, verb.rollout, verb.requested_by, verb.reason),))
 
 
 def _pause_or_resume(rollout: Rollout, verb: PauseRollout | ResumeRollout, now: float) -> Said:
@@ -158,7 +180,23 @@ def _first_clear(state: HostState) -> str:
     return ". A person must look at it first: fleetctl clear" if unknown else ""
 
 
-def clearing(world: World, command: ClearHost, now: float) -> tuple[e.HostCleared, ...]:
+def adopting(world: World, command: AdoptHost, now: float) -> tuple[e.HostAdopted, ...]:
+    """Return what taking a host as it is becomes; nothing where it is so already. Raises RefusedError."""
+    host, facts, record = command.host, command.facts, world.record(command.host)
+    owner = world.holder(host) or world.owner(host)
+    if owner is not None:
+        raise RefusedError(f"{host} is in {owner}: wait for its end, or fleetctl abort {owner}")
+    if facts is None:
+        raise RefusedError(f"{host} has just been in a rollout, and was not asked what it runs: say it again")
+    if why := adoptable(record, host, facts):
+        raise RefusedError(f"{host} cannot be taken as it is: {why}")
+    if record.left == facts.current and stranger_of(record, host, facts) is None:
+        return ()
+    current = parse_store_path(facts.current)
+    return (e.HostAdopted(now, host, current, facts.machine_id, command.requested_by, command.reason),)
+
+
+def clearing(world: World, command: ClearHost, now: float) -> tuple[e.HostCleared | e.HostExcused, ...]:
     """Return what ends all waiting for a host: wherever it is lost or stranded, and its being known as unwell.
 
     Raises RefusedError when nothing waits for it.
@@ -166,9 +204,13 @@ def clearing(world: World, command: ClearHost, now: float) -> tuple[e.HostCleare
     host = command.host
     rollouts = [(name, rollout.hosts.get(host)) for name, rollout in reversed(world.rollouts.items())]
     found = [name for name, state in rollouts if isinstance(state, Lost | Stranded)]
-    if not found and host in world.fleetwide.unwell:
+    if not found and host in world.fleetwide.blamed:
         unwell = (name for name, state in rollouts if isinstance(state, Committed | Current) and state.unhealthy)
         found = [next(unwell)]
-    if not found:
+    excused: list[e.HostExcused] = []
+    if host in world.fleetwide.unwell and host in world.fleetwide.found:
+        excused.append(e.HostExcused(now, host, command.requested_by, command.reason))
+    if not found and not excused:
         raise RefusedError(f"{host} is neither lost nor stranded nor unwell: nothing waits for it")
-    return tuple(e.HostCleared(now, name, host, command.requested_by, command.reason) for name in found)
+    cleared = (e.HostCleared(now, name, host, command.requested_by, command.reason) for name in found)
+    return (*cleared, *excused)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import assert_never
 
 from fleetd.rollout import events as e
-from fleetd.rollout.decision import Extend, Inspect, LockRevision, LookAt, ProbeRound, Reach, Unlock
+from fleetd.rollout.decision import Extend, Inspect, LockRevision, LookAt, Observe, ProbeRound, Reach, Unlock
 from fleetd.rollout.observations import Extended, Inspected, LockEnded, Looked, Observed, Probed, Reached, Unlocked
+from fleetd.rollout.sightings import Sighted
 
 Outcome = e.Event | Observed
-Answerable = LockRevision | Inspect | Reach | Unlock | LookAt | ProbeRound | Extend
+Answerable = LockRevision | Inspect | Reach | Unlock | Observe | LookAt | ProbeRound | Extend
 """The questions that wait for an answer."""
 
 
@@ -51,6 +52,8 @@ def broken_answer(question: Answerable, fault: Exception, now: float) -> tuple[O
         case LookAt():
             # Nothing was learnt of the host, and what is not known starts nobody.
             return (Looked(now, question.host, False, text),)
+        case Observe():
+            return (Sighted(now, question.host, None, unreachable=text),)
         case Reach():
             return (Reached(now, question.rollout, question.host, question.step, text),)
         case Unlock():

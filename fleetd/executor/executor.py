@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -12,6 +12,7 @@ from fleetd.errors import FleetdError
 from fleetd.executor.activity import Activity
 from fleetd.executor.broken import Answerable, Outcome, broken_answer, broken_effect
 from fleetd.executor.changes import Changes
+from fleetd.executor.looking import INSPECT_TIMEOUT_S, observed
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.power import Power
 from fleetd.executor.sources import LOCK_TIMEOUT_S, Sources
@@ -24,12 +25,14 @@ from fleetd.ports import Clock, Probe, ProbeRequest, Pusher, PushReport, TargetB
 from fleetd.rollout import events as e
 from fleetd.rollout.blame import TellChanges
 from fleetd.rollout.decision import (
+    SLOTS,
     CancelCopy,
     Capacity,
     Extend,
     Inspect,
     LockRevision,
     LookAt,
+    Observe,
     ProbeRound,
     Question,
     Reach,
@@ -48,9 +51,6 @@ ROOTS_AGAIN_S = 60.0
 
 COMPARED_AT_ONCE = 2
 """Each reads the metadata of two closures, about 1 MB each; many hosts may fail at one time."""
-
-INSPECT_TIMEOUT_S = 60.0
-"""Facts after a restart of dbus take 25 s; twice that and a handshake."""
 
 QUESTION_TIMEOUT_S = 180.0
 """Facts, a fresh login and the built-in checks at their slowest; the fleet file's checks come on top. Every port has
@@ -108,16 +108,7 @@ class Executor:
         used: dict[str, int] = {}
         for slot, _task in self._tasks.values():
             used[slot] = used.get(slot, 0) + 1
-        return replace(
-            self._limits,
-            evaluate=self._limits.evaluate - used.get("evaluate", 0),
-            build=self._limits.build - used.get("build", 0),
-            copy=self._limits.copy - used.get("copy", 0),
-            order=self._limits.order - used.get("order", 0),
-            probe=self._limits.probe - used.get("probe", 0),
-            reach=self._limits.reach - used.get("reach", 0),
-            program=self._limits.program - used.get("program", 0),
-        )
+        return Capacity(**{slot: getattr(self._limits, slot) - used.get(slot, 0) for slot in SLOTS})
 
     def start(self, job: Job) -> None:
         """Start the effect of an intent."""
@@ -169,6 +160,14 @@ class Executor:
     def witness(self, name: str) -> None:
         """Start asking a host whether it answers, because another one fell silent."""
         self._run("reach", f"witness/{name}", self._witness(name))
+
+    def observe(self, question: Observe) -> None:
+        """Start looking at a host that is in no rollout."""
+        limit_s = QUESTION_TIMEOUT_S + _slowest_s(question.checks)
+        self._answer("observe", f"observe/{question.host}", question, self._observe(question), limit_s)
+
+    async def _observe(self, question: Observe) -> None:
+        self.report(await observed(self._on_host, self._probe, question, self._fleet(), self._clock.now))
 
     async def _witness(self, name: str) -> None:
         try:

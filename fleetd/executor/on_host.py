@@ -77,6 +77,10 @@ class OnHost:
         """Ask a host again without delay: something was just done so that it comes back."""
         self._hosts.expect(host)
 
+    def let_go(self, host: Host) -> None:
+        """Keep no connection to a host for which nothing is to be done for a while."""
+        self._hosts.let_go(host)
+
     async def carry_out(self, spec: RolloutSpec, task: Task, intent: e.OrderIntent, host: Host | None) -> e.Event:
         """Send the order of an intent and return its outcome; never raises for what the host or the link does."""
         at = self._clock.now
@@ -197,7 +201,7 @@ class OnHost:
         try:
             closure = await self._store.closure(task.to)
         except ToplevelError:
-            if kind is Kind.DEPLOY:
+            if kind.brings:
                 raise
             return ""
         return next((f"sha256:{nix32(info.nar_hash)}" for info in closure if info.path == task.to), "")

@@ -12,7 +12,7 @@ from fleetd.ports import Builder, Clock, Commits, Store
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import LockRevision
 from fleetd.rollout.roots import WantedRoots
-from fleetd.rollout.spec import Kind, RolloutSpec
+from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import SOURCE_FAILED
 
 LOCK_TIMEOUT_S = 300.0
@@ -70,7 +70,7 @@ class Sources:
                 toplevel = await self._builder.build(derivation, root, timeout_s=left_s, told=told)
             await self._store.check_toplevel(toplevel, host)
         except FleetdError as error:
-            if spec.kind is Kind.DEPLOY or host is None:
+            if spec.kind.brings or host is None:
                 return self._refused(intent, error)
             # What a host runs or ran before fleetd came is often only there: the copy finds out, the host checks it.
             toplevel = StorePath(derivation)

@@ -190,6 +190,13 @@ class SshHosts:
         contact = self._contacts.get(host.name)
         return contact.address if contact is not None and contact.address in host.addresses else None
 
+    def let_go(self, host: Host) -> None:
+        """Keep no connection to a host; what runs over it just now goes on to its end."""
+        contact = self._contacts.get(host.name)
+        if contact is not None and contact.link is not None:
+            link, contact.link = contact.link, None
+            self._retire(host, link)
+
     def _doubt(self, host: Host, link: SshLink | None) -> None:
         """No answer in time: the next question goes over a new connection; what else runs over this one may go on."""
         contact = self._contacts.get(host.name)

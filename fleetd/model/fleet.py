@@ -125,3 +125,7 @@ class Fleet:
     """How much of the fleet may be unwell before no rollout starts a well host any more."""
     flake: str | None = None
     """The configured flake: where a host without a source of its own is looked up, and what a revision overrides."""
+
+
+NOBODY = Fleet({})
+"""A fleet without hosts."""

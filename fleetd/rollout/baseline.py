@@ -6,10 +6,12 @@ owed, who is unwell, what is locked, and what the next rollout must know of thos
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 
+from fleetd.errors import GoneError, NotFoundError
 from fleetd.rollout.fleetwide import Fleetwide
 from fleetd.rollout.record import HostRecord
 from fleetd.rollout.spec import number_of
@@ -58,7 +60,9 @@ def take_up(world: World, baseline: Baseline) -> None:
     kept = deepcopy(baseline)
     world.seq, world.last_at, world.freed_at = kept.seq, kept.last_at, kept.freed_at
     world.terms, world.numbered, world.gone = kept.terms, kept.numbered, kept.gone
-    world.fleetwide, world.deployed, world.records = kept.fleetwide, kept.deployed, kept.records
+    world.fleetwide, world.deployed = kept.fleetwide, kept.deployed
+    for host, record in kept.records.items():
+        world.remember(host, record)
 
 
 def forget(world: World, names: Collection[str]) -> None:
@@ -85,7 +89,7 @@ def is_needed(world: World, name: str) -> bool:
     rollout = world.rollouts[name]
     if not rollout.header.phase.is_final:
         return True
-    waits = dict.fromkeys((*world.fleetwide.unwell, *(host for host, it in world.records.items() if it.stranded)))
+    waits = dict.fromkeys((*world.fleetwide.blamed, *(host for host, it in world.records.items() if it.stranded)))
     return rollout.tally.count(Mark.UNPROVEN) > 0 or any(host in rollout.hosts for host in waits)
 
 
@@ -107,3 +111,10 @@ def cut_of(spans: Sequence[Span], keep: Collection[str], before: float, most: in
         if is_clear and (reach <= most or not cut):
             cut = reach
     return cut
+
+
+def missing(world: World, rollout: str) -> NotFoundError:
+    """Return what to raise where there is no such rollout: it never was, or is kept no more."""
+    if re.fullmatch(r"r-\d{1,18}", rollout) and 0 < number_of(rollout) <= world.gone:
+        return GoneError(f"{rollout} ended so long ago that it is kept no more (state.keep); what it left on hosts is")
+    return NotFoundError(f"there is no rollout {rollout!r}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from fleetd.model.check import Check
 from fleetd.model.fence import Fence
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
@@ -30,6 +31,8 @@ class Capacity:
     copy: int = 8
     order: int = 64
     probe: int = 64
+    observe: int = 16
+    """Hosts in no rollout that are looked at, in a lane of their own: nothing waits for them, and they for nothing."""
     reach: int = 64
     """Hosts that are out of reach are asked in a lane of their own: each takes a whole timeout, and there may be
     many."""
@@ -37,7 +40,7 @@ class Capacity:
     """Programs of the control node that unlock hosts or cycle their power."""
 
 
-SLOTS = ("evaluate", "build", "copy", "order", "probe", "reach", "program")
+SLOTS = ("evaluate", "build", "copy", "order", "probe", "observe", "reach", "program")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,14 @@ class Witness:
 
 
 @dataclass(frozen=True, slots=True)
+class Observe:
+    """Look at a host that is in no rollout: its facts, and one round of its checks."""
+
+    host: str
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LookAt:
     """Find out whether a host is well, in whatever rollout it is or is not: others of its group want to start."""
 
@@ -137,7 +148,7 @@ class CancelCopy:
     fence: Fence
 
 
-Question = LockRevision | Inspect | Reach | Unlock | Witness | LookAt | ProbeRound | Extend | CancelCopy
+Question = LockRevision | Inspect | Reach | Unlock | Witness | Observe | LookAt | ProbeRound | Extend | CancelCopy
 """Volatile: no effect that must be remembered, so nothing of it is in the journal."""
 
 

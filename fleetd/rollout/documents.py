@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fleetd.rollout import events as e
 from fleetd.rollout.blocked import instant, rollout_waits
+from fleetd.rollout.record import HostRecord, Owed
 from fleetd.rollout.states import (
     SOURCE_FAILED,
     Failed,
@@ -18,9 +19,17 @@ from fleetd.rollout.states import (
     shown,
 )
 from fleetd.rollout.tally import Mark
-from fleetd.rollout.world import HostRecord, Rollout, World
+from fleetd.rollout.world import Rollout, World
 
-__all__ = ["Document", "host_document", "instant", "record_document", "rollout_document", "shown_phase"]
+__all__ = [
+    "Document",
+    "host_document",
+    "instant",
+    "record_document",
+    "rollout_document",
+    "seen_document",
+    "shown_phase",
+]
 
 Document = Mapping[str, object]
 
@@ -127,6 +136,20 @@ def _old(state: HostState) -> str | None:
     return state.old if isinstance(state, Placed) else None
 
 
+def seen_document(world: World, host: str) -> Document:
+    """Return how a host was when it was last looked at without being in a rollout, and when that was."""
+    seen, found = world.patrol.sightings.get(host), world.fleetwide.found.get(host)
+    answered = seen is not None and seen.facts is not None and not seen.silent
+    word = found.kind.value if found is not None else "well" if answered else "unknown"
+    return {
+        "state": word,
+        "reason": found.reason if found is not None else "",
+        "since": instant(found.since) if found is not None else None,
+        "counts": found is not None and found.counts,
+        "at": instant(seen.at) if seen is not None else None,
+    }
+
+
 def record_document(record: HostRecord) -> Document:
     """Return what is owed to a host and was last left there."""
     return {
@@ -137,4 +160,20 @@ def record_document(record: HostRecord) -> Document:
         "kept": record.kept,
         "staged": record.staged,
         "machine_id": record.machine_id,
+        "owed": _owed(record.owed),
+    }
+
+
+def _owed(owed: Owed | None) -> Document | None:
+    if owed is None:
+        return None
+    return {
+        "to": owed.to,
+        "rollout": owed.rollout,
+        "policy": owed.policy,
+        "since": instant(owed.since),
+        "tries": owed.tries,
+        "retry_at": instant(owed.retry_at or None),
+        "reason": owed.reason,
+        "given_up": owed.given_up,
     }

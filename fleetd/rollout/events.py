@@ -8,10 +8,14 @@ memory, and are safe to lose.
 from __future__ import annotations
 
 from fleetd.rollout.fleet_events import (
+    Ailment,
     ContactRestored,
     ControllerIsolated,
     FreezeLifted,
     FreezeSet,
+    HostExcused,
+    HostFoundUnwell,
+    HostFoundWell,
     HostLocked,
     HostUnlocked,
 )
@@ -50,6 +54,7 @@ from fleetd.rollout.host_events import (
     StageIntended,
     TrialIntended,
 )
+from fleetd.rollout.record_events import HostAdopted, HostNotOwed, HostOwed, RecordEvent
 from fleetd.rollout.recovery_events import (
     ActivationRecovered,
     HostRecovered,
@@ -86,6 +91,7 @@ __all__ = [
     "FINAL_PHASES",
     "AbortRequested",
     "ActivationRecovered",
+    "Ailment",
     "ApprovalAsked",
     "ApprovalDenied",
     "ApprovalGiven",
@@ -109,12 +115,19 @@ __all__ = [
     "FoundCurrent",
     "FreezeLifted",
     "FreezeSet",
+    "HoldEvent",
+    "HostAdopted",
     "HostCleared",
     "HostDeferred",
     "HostEvent",
+    "HostExcused",
     "HostFailed",
+    "HostFoundUnwell",
+    "HostFoundWell",
     "HostGivenUp",
     "HostLocked",
+    "HostNotOwed",
+    "HostOwed",
     "HostRecovered",
     "HostReported",
     "HostRetried",
@@ -132,6 +145,7 @@ __all__ = [
     "PowerCycleIntended",
     "PowerCycled",
     "PromoteRequested",
+    "RecordEvent",
     "RecoveryBegan",
     "RecoveryEnded",
     "RecoveryEvent",
@@ -150,6 +164,7 @@ __all__ = [
     "RolloutStarted",
     "RolloutSuperseded",
     "SettleIntended",
+    "SightingEvent",
     "SoakStarted",
     "SourceRefused",
     "StageIntended",
@@ -214,6 +229,20 @@ RolloutEvent = (
     | RolloutFinished
 )
 
-FleetEvent = ControllerIsolated | ContactRestored | HostLocked | HostUnlocked | FreezeSet | FreezeLifted
+SightingEvent = HostFoundUnwell | HostFoundWell | HostExcused
+"""About one host that is in no rollout."""
 
-Event = ControllerStarted | FleetEvent | RecoveryEvent | RolloutEvent | HostEvent | OutcomeRejected | ChangesTold
+HoldEvent = HostLocked | HostUnlocked | FreezeSet | FreezeLifted
+
+FleetEvent = ControllerIsolated | ContactRestored | HoldEvent | SightingEvent
+
+Event = (
+    ControllerStarted
+    | FleetEvent
+    | RecoveryEvent
+    | RolloutEvent
+    | HostEvent
+    | RecordEvent
+    | OutcomeRejected
+    | ChangesTold
+)

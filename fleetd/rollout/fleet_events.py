@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +69,42 @@ class FreezeLifted:
     """Deploys may start again. ``by`` is empty where the freeze's own time was over."""
 
     at: float
+    by: str
+    reason: str
+
+
+class Ailment(StrEnum):
+    """What can be wrong with a host that is in no rollout; the first two count for the brake."""
+
+    UNREACHABLE = "unreachable"
+    UNHEALTHY = "unhealthy"
+    DRIFTED = "drifted"
+
+
+@dataclass(frozen=True, slots=True)
+class HostFoundUnwell:
+    """A host that is in no rollout was looked at, and something is wrong that was not, or something else than was."""
+
+    at: float
+    host: str
+    kind: Ailment
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostFoundWell:
+    """What was found to be wrong with a host is wrong no more; ``reason`` where that is not what it shows itself."""
+
+    at: float
+    host: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostExcused:
+    """A person knows what is wrong with a host: it counts no more, until it is well and falls ill anew."""
+
+    at: float
+    host: str
     by: str
     reason: str

@@ -12,7 +12,8 @@ from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.brakes import is_held
 from fleetd.rollout.decision import CancelCopy, Draft, LockRevision
-from fleetd.rollout.spec import Kind, RolloutSpec
+from fleetd.rollout.owed import debt_of
+from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import (
     Copying,
     Failed,
@@ -287,17 +288,24 @@ def _why_ending(rollout: Rollout) -> str:
 
 def is_supersedable(rollout: Rollout) -> bool:
     """Whether a later rollout may take this one's place: one that takes hosts back is never ended by another."""
-    if rollout.header.starts_nothing or rollout.header.spec.kind is not Kind.DEPLOY:
+    kind = rollout.header.spec.kind
+    if rollout.header.starts_nothing or not (kind.brings or kind.pays):
         return False
     return not rollout.tally.count(Mark.BACK)
 
 
 def supersede(draft: Draft, name: str, rollout: Rollout) -> None:
-    """End the earlier rollouts in whose place a queued one was asked for: those all of whose hosts are its own."""
+    """End the earlier rollouts in whose place a queued one was asked for: those all of whose hosts are its own.
+
+    One that only catches hosts up ends in favour of whatever people ask for of any of them.
+    """
+    asked = rollout.header.spec.supersede
     for earlier_name, earlier in draft.world.active():
         if earlier_name == name:
             return
-        if is_supersedable(earlier) and all(host in rollout.hosts for host in earlier.hosts):
+        within = asked and all(host in rollout.hosts for host in earlier.hosts)
+        gives_way = earlier.header.spec.kind.pays and any(host in rollout.hosts for host in earlier.hosts)
+        if is_supersedable(earlier) and (within or gives_way):
             draft.add(e.RolloutSuperseded(draft.now, earlier_name, name))
 
 
@@ -343,6 +351,10 @@ def _finished(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
         phase, reason = e.Phase.SUCCEEDED, ""
     else:
         phase, reason = e.Phase.INCOMPLETE, _any_reason(rollout)
+        for host, state in rollout.hosts.items():
+            debt = debt_of(rollout.header.spec, host, state, draft.world.record(host), draft.now)
+            if debt is not None:
+                draft.add(debt)
     return e.RolloutFinished(draft.now, name, phase, reason)
 
 

@@ -12,7 +12,14 @@ from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.before import FLEETD
 from fleetd.rollout.decision import Draft, Extend, ProbeRound, Reach
-from fleetd.rollout.health import ERRORS_IN_A_ROW, is_proven, lasting_failures, not_passing, unaskable
+from fleetd.rollout.health import (
+    ERRORS_IN_A_ROW,
+    LARGEST_GAP_INTERVALS,
+    is_proven,
+    lasting_failures,
+    not_passing,
+    unaskable,
+)
 from fleetd.rollout.power import plan_power
 from fleetd.rollout.spec import HostPlan, RolloutSpec
 from fleetd.rollout.states import (
@@ -163,15 +170,19 @@ def _why_revert(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, state
     if draft.now < state.since + header.spec.policy.healthy_deadline_s or not _is_judged(draft, plan.name):
         return "", False
     required = required_checks(rollout, plan, state.live.passed_before)
-    health = draft.world.observation(name, plan.name).health
-    deadline = format_duration(header.spec.policy.healthy_deadline_s)
+    health, policy = draft.world.observation(name, plan.name).health, header.spec.policy
+    deadline = format_duration(policy.healthy_deadline_s)
     could_not_ask = unaskable(health, required, header.spec.checks_of(plan))
     # A host on its way back has nowhere better to be, and its rollout cannot wait for anybody. And while the control
     # node's own host is on trial, that is the first suspect; nor could the release before this one read of it.
     if could_not_ask and state.task.direction is Direction.DEPLOY and not draft.own_is_on_trial:
         return f"could not be judged within {deadline}: {'; '.join(could_not_ask)}", True
-    missing = not_passing(health, required)
-    return f"not healthy within {deadline}: {'; '.join(missing) or 'not for long enough'}", False
+    why = "; ".join(not_passing(health, required)) or (
+        f"seen to be well for {format_duration(round(health.covered_s, 1))} in a row, and"
+        f" {format_duration(policy.min_healthy_s)} are needed; a gap of more than {LARGEST_GAP_INTERVALS} intervals"
+        " between two rounds of its checks does not count, as when each takes long"
+    )
+    return f"not healthy within {deadline}: {why}", False
 
 
 def _is_judged(draft: Draft, host: str) -> bool:

@@ -9,8 +9,11 @@ from fleetd.model.check import CheckOutcome, CheckResult
 from fleetd.model.facts import HostFacts
 from fleetd.model.program import Aid
 from fleetd.rollout.contact import WITNESSES
+from fleetd.rollout.events import Ailment
 from fleetd.rollout.health import observe
+from fleetd.rollout.patrol import judge, take_sighting
 from fleetd.rollout.seen import Look, Observation
+from fleetd.rollout.sightings import Sighted
 from fleetd.rollout.starting import INSPECT_AGAIN_S
 from fleetd.rollout.states import Committed, Current, LiveState, TrialKept
 from fleetd.rollout.world import World
@@ -105,7 +108,10 @@ class LockEnded:
     rollout: str
 
 
-Observed = Inspected | Reached | Unlocked | Witnessed | Looked | Probed | Extended | LockEnded
+Contact = Inspected | Reached | Witnessed | Sighted | Looked | Probed | Extended
+"""What says of a host whether it answers."""
+
+Observed = Contact | Unlocked | LockEnded
 
 
 def note(world: World, message: Observed) -> None:
@@ -117,7 +123,9 @@ def note(world: World, message: Observed) -> None:
         _take_contact(world, message)
     if isinstance(message, Looked):
         _take_look(world, message)
-    if isinstance(message, Witnessed | Looked):
+    if isinstance(message, Sighted):
+        take_sighting(world, message)
+    if isinstance(message, Witnessed | Looked | Sighted):
         return
     seen = world.observations.get((message.rollout, message.host))
     if seen is None or seen.step != message.step:
@@ -172,7 +180,7 @@ def _take_look(world: World, message: Looked) -> None:
         world.freed_at = max(world.freed_at, message.at)
 
 
-def _take_contact(world: World, message: Inspected | Reached | Witnessed | Looked | Probed | Extended) -> None:
+def _take_contact(world: World, message: Contact) -> None:
     """Note that a host answered, or did not, whatever it was asked for: another's silence is judged by it."""
     answered = _answered(message)
     if answered is None:
@@ -182,20 +190,22 @@ def _take_contact(world: World, message: Inspected | Reached | Witnessed | Looke
         contacts.hear(host, message.at)
     else:
         is_unproven = world.holder(host) is not None
-        contacts.miss(host, message.at, was_well=_was_well(world, host), is_unproven=is_unproven)
+        was_well = _was_well(world, host) or (isinstance(message, Sighted) and _was_found_there(world, host))
+        contacts.miss(host, message.at, was_well=was_well, is_unproven=is_unproven)
     own = contacts.settle()
     while contacts.needs_witnesses:
         contacts.call(witnesses(world))
         own += contacts.settle()
     for one in own:
+        judge(world, one)
         for place in world.places_of(one):
             world.agenda.touch(place)
 
 
-def _answered(message: Inspected | Reached | Witnessed | Looked | Probed | Extended) -> bool | None:
+def _answered(message: Contact) -> bool | None:
     """Return whether a host answered; None where nothing was learnt."""
     match message:
-        case Inspected():
+        case Inspected() | Sighted():
             return message.facts is not None
         case Reached() | Witnessed():
             return not message.unreachable
@@ -217,6 +227,13 @@ def _was_well(world: World, host: str) -> bool:
         if isinstance(state, LiveState) or (isinstance(state, Committed | TrialKept | Current) and not state.unhealthy):
             return True
     return False
+
+
+def _was_found_there(world: World, host: str) -> bool:
+    """Whether a host that is in no rollout was there as far as the journal knows: its silence must not be believed
+    by a controller that began with its own network down."""
+    found = world.fleetwide.found.get(host)
+    return world.record(host).is_known and (found is None or found.kind is not Ailment.UNREACHABLE)
 
 
 def witnesses(world: World) -> list[str]:

@@ -14,6 +14,7 @@ from fleetd.rollout.brakes import end_holds, plan_contact
 from fleetd.rollout.decision import Capacity, Decision, Draft
 from fleetd.rollout.gates import ask_approval, judge_budgets, move_waves, plan_ending, plan_preparation, supersede
 from fleetd.rollout.live import pause_for_errors, plan_live, plan_soak
+from fleetd.rollout.patrol import plan_patrol
 from fleetd.rollout.starting import plan_rollbacks, plan_starts
 from fleetd.rollout.world import Rollout, World
 
@@ -28,9 +29,11 @@ def plan(world: World, capacity: Capacity, now: float, *, everything: bool = Fal
         everything: look at every host, whether or not the agenda names it. Slow, and decides the same.
     """
     draft = Draft(world, capacity, now, everything=everything)
-    active = list(world.active())
+    # What is owed waits for what people asked for, also where both wait for a slot.
+    active = sorted(world.active(), key=lambda one: one[1].header.spec.kind.pays)
     end_holds(draft)
     plan_contact(draft)
+    plan_patrol(draft)
     plan_live(draft)
     for name, rollout in active:
         draft.place = ("", "")
@@ -79,5 +82,5 @@ def _plan_queued(draft: Draft, name: str, rollout: Rollout) -> None:
         return
     if all(draft.world.owner(host) == name for host in rollout.hosts):
         draft.add(e.RolloutStarted(draft.now, name))
-    elif rollout.header.spec.supersede:
+    else:
         supersede(draft, name, rollout)

@@ -14,9 +14,10 @@ from fleetd.model.facts import HelperState, HostFacts
 from fleetd.model.goal import Goal
 from fleetd.model.policy import OnDrift
 from fleetd.model.store_path import is_store_path
-from fleetd.rollout.spec import RolloutSpec
+from fleetd.rollout.record import HostRecord
+from fleetd.rollout.spec import Kind, RolloutSpec
 from fleetd.rollout.task import Direction, Task
-from fleetd.rollout.world import HostRecord, World
+from fleetd.rollout.world import World
 
 OLDEST_NIX = (2, 18, 0)
 """What the push, the helper and the lab are made and tried for; older ones are without maintainers."""
@@ -128,11 +129,9 @@ def newer_controller(facts: HostFacts, world: World) -> tuple[str, str] | None:
 def blocks(spec: RolloutSpec, host: str, record: HostRecord, facts: HostFacts, task: Task) -> tuple[str, str] | None:
     """Return why a host must not be touched, as (word for machines, sentence for people)."""
     to = task.to
-    if record.machine_id and facts.machine_id != record.machine_id:
-        return (
-            "wrong-host",
-            f"its machine-id is {facts.machine_id}, and was {record.machine_id} when it was last deployed",
-        )
+    stranger = stranger_of(record, host, facts)
+    if stranger is not None:
+        return stranger
     if facts.state.is_moving or facts.state is HelperState.TRIAL:
         return "unsettled", f"activation {facts.id} of an earlier controller is still in state {facts.state}"
     old = facts.boots if stages(spec.goal, task, facts) else facts.goes_back_to(to)
@@ -145,13 +144,56 @@ def blocks(spec: RolloutSpec, host: str, record: HostRecord, facts: HostFacts, t
         return "nix-too-old", f"its Nix is {facts.nix_version}, and {_dotted(OLDEST_NIX)} is the oldest that will do"
     if spec.goal is Goal.DRY_ACTIVATE:
         return None
-    drifted = record.left is not None and facts.current not in (record.left, record.kept, record.staged, to)
-    if drifted and spec.policy.on_drift is OnDrift.BLOCK:
-        return (
-            "drifted",
-            f"it runs {facts.current}, and fleetd last left {record.left} there; on_drift = adopt takes it as it is",
-        )
+    drift = drift_of(record, facts) if facts.current != to else ""
+    if drift and spec.policy.on_drift is OnDrift.BLOCK and spec.kind is not Kind.RESTORE:
+        return "drifted", f"{drift}; fleetctl adopt {host} takes it as it is, fleetctl restore {host} brings that back"
     return _unsettled(record, facts, task, spec.goal)
+
+
+def stranger_of(record: HostRecord, host: str, facts: HostFacts) -> tuple[str, str] | None:
+    """Return why a host is not the one that fleetd knows, as (word, sentence); None where it is, or was never met."""
+    if record.machine_id and facts.machine_id != record.machine_id:
+        return (
+            "wrong-host",
+            f"its machine-id is {facts.machine_id}, and was {record.machine_id} when it was last deployed; "
+            f"fleetctl adopt {host} accepts the machine that it is now",
+        )
+    if record.state_lost:
+        return (
+            "host-state-lost",
+            "it knew nothing of an activation in the middle of it: it was installed anew, or its disk is an older "
+            f"one; fleetctl adopt {host} accepts it",
+        )
+    if record.fence is not None and (facts.fence.term, facts.fence.seq) < (record.fence.term, record.fence.seq):
+        return (
+            "host-state-lost",
+            f"it obeyed the order {record.fence}, and knows of none after {facts.fence}: it was installed anew, or its "
+            f"disk is an older one; fleetctl adopt {host} accepts it",
+        )
+    return None
+
+
+def drift_of(record: HostRecord, facts: HostFacts) -> str:
+    """Return how a host is not as fleetd left it, for people; empty where it is, or nothing was ever left there."""
+    if record.left is None or facts.current in (record.left, record.kept, record.staged):
+        return ""
+    return f"it runs {facts.current}, and fleetd last left {record.left} there"
+
+
+def adoptable(record: HostRecord, host: str, facts: HostFacts) -> str:
+    """Return why what a host runs cannot be taken for what fleetd left there, as it is; empty where it can."""
+    if facts.state.is_moving or facts.state is HelperState.TRIAL:
+        return f"activation {facts.id} is still in state {facts.state} there"
+    if not is_store_path(facts.current) or f"-nixos-system-{host}-" not in facts.current:
+        return f"it runs {facts.current}, which is no system of {host}"
+    if record.stranded:
+        return f"a person must look at it first: {record.stranded} (fleetctl clear {host})"
+    if not facts.profile == facts.boots == facts.current:
+        return (
+            f"it runs {facts.current}, its profile is {facts.profile} and it would boot {facts.boots}: make it one of "
+            "them first (nixos-rebuild boot, or a reboot)"
+        )
+    return ""
 
 
 def _unsettled(record: HostRecord, facts: HostFacts, task: Task, goal: Goal) -> tuple[str, str] | None:

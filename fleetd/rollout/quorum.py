@@ -44,8 +44,8 @@ def standing(world: World, group: HostGroup, now: float, started: Mapping[str, s
         holder = (started or {}).get(host) or world.holder(host)
         if holder is not None:
             unavailable[host] = f"unproven in {holder}"
-        elif host in world.fleetwide.unwell:
-            unavailable[host] = world.fleetwide.unwell[host]
+        elif host in world.fleetwide.blamed:
+            unavailable[host] = world.fleetwide.blamed[host]
             sick.append(host)
         elif look is not None and look.why and now < look.at + LOOK_FRESH_S:
             unavailable[host] = look.why

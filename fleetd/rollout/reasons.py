@@ -36,6 +36,7 @@ class Reason(StrEnum):
     DEPENDENCY = "dependency"
     DOMAIN = "domain"
     DEFERRED = "deferred"
+    OWED = "owed"
     WAVE = "wave"
     EFFECT = "effect"
     HEALTH = "health"

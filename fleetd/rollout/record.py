@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from fleetd.model.fence import Fence
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
 from fleetd.rollout.states import (
@@ -22,6 +23,25 @@ from fleetd.rollout.states import (
 
 
 @dataclass(frozen=True, slots=True)
+class Owed:
+    """A system that a host is to have when it can: which rollout passed it over, and by which policy.
+
+    ``derivation`` is what the host builds it from, where it builds itself. After ``tries`` that came to nothing it is
+    left alone until ``retry_at``; ``reason`` says how the last one ended. ``given_up``: nothing more is tried.
+    """
+
+    to: StorePath
+    rollout: str
+    policy: str
+    since: float
+    derivation: str = ""
+    tries: int = 0
+    retry_at: float = 0.0
+    reason: str = ""
+    given_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HostRecord:
     """What fleetd owes a host and last left there; kept apart from rollouts, and longer.
 
@@ -30,6 +50,9 @@ class HostRecord:
     ``staged`` is what was made to boot next beside it.
     ``stranded`` is why going back failed there; nothing is started on it until a person clears it. ``came_from`` is
     what it ran before its last commit, and ``passed_there`` the checks that passed on that.
+    ``failed`` are systems that failed there, newest last; ``owed`` what it is to have when it can.
+    ``fence`` is that of the last order that it is known to have obeyed, ``policy`` the one by which it was left;
+    ``state_lost``: in the middle of an activation it knew nothing of it any more.
     """
 
     wanted: StorePath | None = None
@@ -43,6 +66,16 @@ class HostRecord:
     passed_there: tuple[str, ...] = ()
     kept: StorePath | None = None
     staged: StorePath | None = None
+    owed: Owed | None = None
+    failed: tuple[StorePath, ...] = ()
+    fence: Fence | None = None
+    policy: str = ""
+    state_lost: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the host was ever there: something was tried on it, or found on it."""
+        return bool(self.machine_id)
 
 
 def record_after(record: HostRecord, state: HostState, event: e.HostEvent) -> HostRecord:
@@ -100,4 +133,25 @@ def record_recovered(record: HostRecord, event: e.HostRecovered) -> HostRecord:
         staged=event.staged,
         came_from=event.came_from or record.came_from,
         passed_there=() if event.came_from not in (None, record.came_from) else record.passed_there,
+    )
+
+
+def adopted(record: HostRecord, event: e.HostAdopted) -> HostRecord:
+    """Return the record once what the host runs is taken for what was left there; what it is owed, it is owed still."""
+    good = event.current
+    return replace(
+        record,
+        left=good,
+        last_good=good,
+        good_before=record.last_good if record.last_good != good else record.good_before,
+        wanted=record.owed.to if record.owed is not None else good,
+        machine_id=event.machine_id,
+        tried=None,
+        kept=None,
+        staged=None,
+        came_from=None,
+        passed_there=(),
+        fence=None,
+        state_lost=False,
+        failed=tuple(path for path in record.failed if path != good),
     )

@@ -35,6 +35,10 @@ def wanted_roots(world: World) -> WantedRoots:
         ):
             if path is not None:
                 paths[path] = None
+        if record.owed is not None:
+            paths[record.owed.to] = None
+            if record.owed.derivation:
+                paths[record.owed.derivation] = None
     live: list[str] = []
     for name, rollout in world.active():
         live.append(name)

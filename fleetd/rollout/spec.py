@@ -14,11 +14,24 @@ from fleetd.model.policy import Policy
 
 
 class Kind(StrEnum):
-    """Whether a rollout brings a revision, takes hosts back by a person's word, or boots what they run."""
+    """Whether a rollout brings a revision, takes hosts back by a person's word, boots what they run, brings hosts
+    what an earlier one passed them over with, or what was left there and runs there no more."""
 
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
     REBOOT = "reboot"
+    CATCH_UP = "catch-up"
+    RESTORE = "restore"
+
+    @property
+    def brings(self) -> bool:
+        """Whether hosts are to run what the control node has for them, and not what they have already."""
+        return self in (Kind.DEPLOY, Kind.CATCH_UP)
+
+    @property
+    def pays(self) -> bool:
+        """Whether hosts are brought to what they are owed: it gives way to whatever else people ask for."""
+        return self in (Kind.CATCH_UP, Kind.RESTORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +124,12 @@ def number_of(rollout: str) -> int:
     """Return the number in a rollout's id; 0 where it has none."""
     number = rollout.rpartition("-")[2]
     return int(number) if number.isdecimal() else 0
+
+
+def dependents_of(spec: RolloutSpec) -> dict[str, tuple[str, ...]]:
+    """Return who depends on a host, by its name."""
+    found: dict[str, tuple[str, ...]] = {}
+    for plan in spec.hosts:
+        for host in plan.depends_on:
+            found[host] = (*found.get(host, ()), plan.name)
+    return found

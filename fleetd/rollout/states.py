@@ -364,3 +364,15 @@ def shown(state: HostState) -> str:
     if isinstance(state, Committing) and state.releases:
         return "releasing"
     return _SHOWN[type(state)]
+
+
+def is_progress(before: HostState, after: HostState) -> bool:
+    """Whether a host came nearer to its end: what sets the progress clock back. Being asked again does not.
+
+    However a copy ends, it does: a host gets only so many, and each has a limit of its own.
+    """
+    match before, after:
+        case (Copying(), Copied() | Pending()) | (Switching(), Rebooting() | Trial()) | (Rebooting(), Trial()):
+            return True
+        case _:
+            return is_final(after) and not is_final(before)

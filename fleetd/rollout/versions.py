@@ -4,12 +4,13 @@ Three ways to change what is written, from the harmless one on:
 
 - *A field with a default* is added. Old records take the default. It is named in ``ADDED``, and left out while it says
   its default, because the release before refuses fields that it does not know.
-- *A kind of record* is added. It is named in ``NEW_KINDS``, and not written while the release before may have to take
-  over again, which it may while the control node's own host is on trial (``needs_this_release``).
+- *A kind of record* is added, or a word that a field may have. It is named in ``NEW_KINDS`` or ``NEW_WORDS``, and not
+  written while the release before may have to take over again, which it may while the control node's own host is on
+  trial (``needs_this_release``).
 - *The meaning changes*: the kind gets a new version in ``NEWEST`` and an upcaster from the one before. Such a record
   the release before cannot read either.
 
-What is in ``ADDED`` and ``NEW_KINDS`` may leave them one release later.
+What is in ``ADDED``, ``NEW_KINDS`` and ``NEW_WORDS`` may leave them one release later.
 """
 
 from __future__ import annotations
@@ -41,8 +42,17 @@ NEW_KINDS: tuple[str, ...] = (
     "PowerCycleIntended",
     "PowerCycled",
     "Baseline",
+    "HostFoundUnwell",
+    "HostFoundWell",
+    "HostExcused",
+    "HostOwed",
+    "HostNotOwed",
+    "HostAdopted",
 )
 """Records that the release before does not know."""
+
+NEW_WORDS: Mapping[tuple[str, str], tuple[str, ...]] = {("RolloutSpec", "kind"): ("catch-up", "restore")}
+"""Values of a class' field that the release before does not know."""
 
 
 class TooNew(ValueError):
@@ -88,5 +98,8 @@ def _has_added(name: str, value: object) -> bool:
     if isinstance(value, Mapping):
         own = str(value.get(TAG, name))
         added = ADDED.get(own, ())
-        return any(key in added or _has_added("", inner) for key, inner in value.items())
+        return any(
+            key in added or inner in NEW_WORDS.get((own, key), ()) or _has_added("", inner)
+            for key, inner in value.items()
+        )
     return isinstance(value, list) and any(_has_added("", item) for item in value)

@@ -6,15 +6,14 @@ changed nothing.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from fleetd.errors import GoneError, NotFoundError
 from fleetd.model.fence import Fence
 from fleetd.model.fleet import Prebuilt
 from fleetd.rollout import events as e
+from fleetd.rollout import owed
 from fleetd.rollout.agenda import Agenda
 from fleetd.rollout.contact import Contacts
 from fleetd.rollout.fleetwide import Fleetwide
@@ -22,22 +21,19 @@ from fleetd.rollout.header import Header, after_absence, evolve_header, new_head
 from fleetd.rollout.health import Health, forget_errors
 from fleetd.rollout.openings import Openings
 from fleetd.rollout.record import HostRecord as HostRecord  # noqa: PLC0414 - imported from here as well
-from fleetd.rollout.record import record_after, record_recovered
+from fleetd.rollout.record import adopted, record_after, record_recovered
 from fleetd.rollout.seen import Look, Observation
-from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec, number_of
+from fleetd.rollout.sightings import Patrol
+from fleetd.rollout.spec import HostPlan, Kind, dependents_of, number_of
 from fleetd.rollout.states import (
     Committed,
-    Copied,
-    Copying,
     Current,
     Direction,
     HostState,
     Pending,
-    Rebooting,
-    Switching,
     Task,
-    Trial,
     is_final,
+    is_progress,
     is_unproven,
 )
 from fleetd.rollout.tally import Mark, Tally
@@ -91,11 +87,14 @@ class World:
         """Of each host, the rollouts that are not final and contain it, oldest first."""
         self._steps = 0
         self.records: dict[str, HostRecord] = {}
+        self.owing: dict[str, None] = {}
+        """Hosts that are owed a system."""
         self.observations: dict[tuple[str, str], Observation] = {}
         self.agenda = Agenda()
         self.fleetwide = Fleetwide()
         self.contacts = Contacts()
         self.openings = Openings()
+        self.patrol = Patrol()
         self.looks: dict[str, Look] = {}
         self.looking: dict[str, None] = {}
         self.locking: str | None = None
@@ -106,18 +105,19 @@ class World:
         match event:
             case e.ControllerStarted():
                 self._restart(event)
-            case e.ControllerIsolated() | e.ContactRestored() | e.HostLocked() | e.FreezeSet():
+            case e.ControllerIsolated() | e.HostLocked() | e.FreezeSet():
                 self.fleetwide.apply(event)
-                if isinstance(event, e.ContactRestored):
-                    self._heard_again(event)
+            case e.ContactRestored():
+                self.fleetwide.apply(event)
+                self._heard_again(event)
             case e.HostUnlocked() | e.FreezeLifted():
                 self.fleetwide.apply(event)
                 self.freed_at = event.at
+            case e.HostFoundUnwell() | e.HostFoundWell() | e.HostExcused():
+                self._seen_anew(event)
             case e.RecoveryBegan():
                 self.recovering, self.numbered = True, max(self.numbered, event.numbered)
                 self.terms.recover()
-            case e.HostRecovered():
-                self.records[event.host] = record_recovered(self.record(event.host), event)
             case e.RecoveryEnded():
                 self.recovering = False
             case e.RolloutRequested():
@@ -129,9 +129,11 @@ class World:
                     prebuilt = str(plan.source.toplevel) if isinstance(plan.source, Prebuilt) else None
                     hosts[plan.name] = Pending(Task(None), derivation=prebuilt)
                 tally = Tally(event.spec.waves, hosts, plans)
-                self._begin(event.rollout, Rollout(new_header(event), hosts, plans, tally, _dependents(event.spec)))
+                self._begin(event.rollout, Rollout(new_header(event), hosts, plans, tally, dependents_of(event.spec)))
             case e.OutcomeRejected():
                 self._rollout(event)
+            case e.HostOwed() | e.HostNotOwed() | e.HostAdopted() | e.HostRecovered():
+                self._record_changed(event)
             case e.ChangesTold():
                 self._rollout(event).changed[event.host] = event.text
             case (
@@ -160,6 +162,7 @@ class World:
                 rollout = self._rollout(event)
                 rollout.header = evolve_header(rollout.header, event)
                 self._learn_good(rollout, event.phase)
+                self._learn_owed(rollout, event)
                 self._end(event.rollout, rollout)
             case _:
                 self._host(event)
@@ -198,6 +201,39 @@ class World:
     def record(self, host: str) -> HostRecord:
         """Return what is recorded of a host; an empty record for one never seen."""
         return self.records.get(host, HostRecord())
+
+    def _seen_anew(self, event: e.SightingEvent) -> None:
+        self.fleetwide.apply(event)
+        if not isinstance(event, e.HostExcused):
+            self.patrol.changed.pop(event.host, None)
+        if not isinstance(event, e.HostFoundUnwell):
+            self.freed_at = event.at
+
+    def _record_changed(self, event: e.RecordEvent | e.HostRecovered) -> None:
+        record = self.record(event.host)
+        match event:
+            case e.HostRecovered():
+                self.remember(event.host, record_recovered(record, event))
+            case e.HostOwed():
+                passed_over = self._rollout(event).hosts.get(event.host) if event.rollout else None
+                self.remember(event.host, owed.owed_from(record, event, passed_over))
+            case e.HostNotOwed():
+                if event.host not in self.owing:
+                    raise IllegalTransition("nothing is owed", event)
+                self.remember(event.host, owed.without_debt(record))
+            case e.HostAdopted():
+                if self.holder(event.host) is not None:
+                    raise IllegalTransition(f"{event.host} is under way", event)
+                self.remember(event.host, adopted(record, event))
+                self.patrol.begin(event.host)
+
+    def remember(self, host: str, record: HostRecord) -> None:
+        """Keep what is recorded of a host, and with it whether it is owed a system."""
+        self.records[host] = record
+        if record.owed is None:
+            self.owing.pop(host, None)
+        else:
+            self.owing[host] = None
 
     def observation(self, rollout: str, host: str) -> Observation:
         """Return what was seen of a host for a rollout in its present step, making an empty one when there is none."""
@@ -252,7 +288,7 @@ class World:
             if seen is not None and seen.unasked:
                 seen.unasked, seen.inspected_at = 0, None
 
-    def _rollout(self, event: e.RolloutEvent | e.HostEvent | e.OutcomeRejected | e.ChangesTold) -> Rollout:
+    def _rollout(self, event: e.RolloutEvent | e.HostEvent | e.OutcomeRejected | e.ChangesTold | e.HostOwed) -> Rollout:
         rollout = self.rollouts.get(event.rollout)
         if rollout is None:
             raise IllegalTransition("unknown rollout", event)
@@ -265,13 +301,15 @@ class World:
             raise IllegalTransition("unknown host", event)
         after = evolve(before, event)
         record = record_after(self.record(event.host), after, event)
+        record = owed.after_event(record, rollout.header.spec, before, after, event)
         rollout.hosts[event.host] = after
         rollout.tally.changed(event.host, before, after)
         if isinstance(event, e.HostRetried):
             rollout.changed.pop(event.host, None)
-        if _is_progress(before, after):
+        if is_progress(before, after):
             rollout.header = replace(rollout.header, progress_at=event.at)
-        self.records[event.host] = record
+        self.remember(event.host, record)
+        self.patrol.begin(event.host)
         if self.fleetwide.host_changed(event.host, before, after, event):
             self.freed_at = event.at
         place = (event.rollout, event.host)
@@ -304,6 +342,7 @@ class World:
         self.observations.clear()
         self.fleetwide.isolated = None
         self.contacts.begin_anew()
+        self.patrol.begin_anew()
         self.looks.clear()
         self.looking.clear()
         self.locking = None
@@ -338,6 +377,11 @@ class World:
                 rollout.hosts[host] = after
                 rollout.tally.changed(host, before, after)
 
+    def _learn_owed(self, rollout: Rollout, event: e.RolloutFinished) -> None:
+        if rollout.header.spec.kind.pays:
+            for host, state in rollout.hosts.items():
+                self.remember(host, owed.after_try(self.record(host), state, event))
+
     def _learn_good(self, rollout: Rollout, phase: e.Phase) -> None:
         if phase not in (e.Phase.SUCCEEDED, e.Phase.INCOMPLETE):
             return
@@ -348,31 +392,4 @@ class World:
             before = record.last_good if record.last_good != good else record.good_before
             if rollout.header.spec.kind is Kind.ROLLBACK:
                 before = None  # what was there before is what people wanted to leave
-            self.records[host] = replace(record, last_good=good, good_before=before, wanted=good, left=good)
-
-
-def _dependents(spec: RolloutSpec) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for plan in spec.hosts:
-        for host in plan.depends_on:
-            found[host] = (*found.get(host, ()), plan.name)
-    return found
-
-
-def _is_progress(before: HostState, after: HostState) -> bool:
-    """Whether a host came nearer to its end: what sets the progress clock back. Being asked again does not.
-
-    However a copy ends, it does: a host gets only so many, and each has a limit of its own.
-    """
-    match before, after:
-        case (Copying(), Copied() | Pending()) | (Switching(), Rebooting() | Trial()) | (Rebooting(), Trial()):
-            return True
-        case _:
-            return is_final(after) and not is_final(before)
-
-
-def missing(world: World, rollout: str) -> NotFoundError:
-    """Return what to raise where there is no such rollout: it never was, or is kept no more."""
-    if re.fullmatch(r"r-\d{1,18}", rollout) and 0 < number_of(rollout) <= world.gone:
-        return GoneError(f"{rollout} ended so long ago that it is kept no more (state.keep); what it left on hosts is")
-    return NotFoundError(f"there is no rollout {rollout!r}")
+            self.remember(host, replace(record, last_good=good, good_before=before, wanted=good, left=good))

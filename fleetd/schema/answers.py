@@ -94,6 +94,36 @@ class Freeze(Answer):
     freeze: Hold | None
 
 
+class Seen(Answer):
+    """How a host was that is in no rollout when it was looked at (``at``): what is wrong with it, and since when.
+
+    ``state`` is ``well``, ``unreachable``, ``unhealthy``, ``drifted``, or ``unknown`` before the first look. What
+    ``counts`` is of those that the brake counts.
+    """
+
+    state: Literal["well", "unknown", "unreachable", "unhealthy", "drifted"]
+    reason: str
+    since: str | None
+    counts: bool
+    at: str | None
+
+
+class Owed(Answer):
+    """A system that a host is to have when it can: which rollout passed it over, and how often it was tried since.
+
+    ``given_up``: it is tried no more, and ``reason`` says why.
+    """
+
+    to: str
+    rollout: str
+    policy: str
+    since: str
+    tries: int
+    retry_at: str | None
+    reason: str
+    given_up: bool
+
+
 class Finding(Answer):
     """Something about a host that its people should know, and that forbids nothing."""
 
@@ -127,6 +157,7 @@ class Host(Answer):
     last_good: str | None
     kept: str | None
     staged: str | None
+    owed: Owed | None
     state: str
     contact: str
     drifted: bool
@@ -134,6 +165,7 @@ class Host(Answer):
     boot_proven: bool | None
     oneshot: str | None
     observed_at: str | None
+    seen: Seen
     lock: Hold | None
     findings: list[Finding]
     blocked_by: list[BlockedBy]

@@ -75,8 +75,6 @@ class PolicyTable(Strict):
 def policy_of(name: str, raw: PolicyTable, problems: list[str]) -> Policy:
     """Return the policy of a table; what is wrong with it is added to ``problems``, with its place."""
     place = f"policies.{word_of(name)}"
-    if raw.on_drift == "restore":
-        problems.append(f"{place}.on_drift: 'restore' is not carried out by this release (write: block or adopt)")
     wrong = sorted(set(raw.builtin_off) - set(BUILT_IN_CHECKS))
     if wrong:
         problems.append(

@@ -74,6 +74,11 @@ in
     example = "8GiB";
     description = "Memory for evaluating hosts, as MiB or GiB; auto is half of what is free when the daemon starts.";
   };
+  observe.interval = mkOption {
+    type = types.str;
+    default = "5m";
+    description = "How often each host that is in no rollout is looked at, as far as ten looks a second allow it.";
+  };
   server.listen = mkOption {
     type = types.nonEmptyListOf types.str;
     default = [ "unix:/run/fleetd/fleetd.sock" ];

@@ -29,6 +29,8 @@ NEEDS = {
     ("GET", "/v1/hosts"): "read",
     ("GET", "/v1/hosts/{name}"): "read",
     ("POST", "/v1/hosts/{name}/clear"): "deploy",
+    ("POST", "/v1/hosts/{name}/adopt"): "deploy",
+    ("POST", "/v1/hosts/{name}/restore"): "deploy",
     ("PUT", "/v1/hosts/{name}/lock"): "deploy",
     ("DELETE", "/v1/hosts/{name}/lock"): "deploy",
     ("GET", "/v1/freeze"): "read",

@@ -12,6 +12,7 @@ import pytest
 from fleetd.api import problems
 from fleetd.controller.commands import (
     AbortRollout,
+    AdoptHost,
     ApproveWave,
     ClearHost,
     DenyWave,
@@ -19,6 +20,7 @@ from fleetd.controller.commands import (
     PromoteRollout,
     RebootHosts,
     RequestKey,
+    RestoreHost,
     ResumeRollout,
     RetryHost,
     RollBackHosts,
@@ -97,6 +99,23 @@ async def test_what_is_said_of_a_host_in_a_rollout(served: Served, word: str, co
     place = f"/v1/rollouts/r-9/hosts/web1/{word}"
     assert (await served.ask("POST", place, scope="deploy", json={"reason": "why"}))[0] == 202
     assert served.control.commands == [command("r-9", "web1", "the deploy one", "why")]
+
+
+@pytest.mark.asyncio
+async def test_a_host_is_adopted_and_another_restored(served: Served) -> None:
+    place, body = "/v1/hosts/web1/adopt", {"reason": "it is right"}
+    status, host, _headers = await served.ask("POST", place, scope="deploy", json=body)
+    assert (status, host["name"], host["seen"]["state"]) == (202, "web1", "unknown")
+    key = {"Idempotency-Key": "k"}
+    for expected in (202, 200):
+        asked = await served.ask("POST", "/v1/hosts/web2/restore", scope="deploy", json={}, headers=key)
+        assert (asked[0], asked[2]["Location"]) == (expected, "/v1/rollouts/r-2")
+    adopt, restore = served.control.commands
+    assert adopt == AdoptHost("web1", "the deploy one", "it is right")
+    assert isinstance(restore, RestoreHost)
+    assert (restore.host, restore.requested_by, restore.reason) == ("web2", "the deploy one", "")
+    for word in ("adopt", "restore"):
+        assert (await served.ask("POST", f"/v1/hosts/nobody/{word}", scope="deploy"))[0] == 404
 
 
 @pytest.mark.asyncio

@@ -19,6 +19,7 @@ from fleetd.controller.loop import Controller
 from fleetd.executor.executor import Job
 from fleetd.model.check import Check, CheckOutcome, CheckResult, HttpCheck
 from fleetd.model.facts import HelperState, Verdict
+from fleetd.model.fence import Fence
 from fleetd.model.fleet import Prebuilt
 from fleetd.model.policy import FailureBudget, Policy, Size
 from fleetd.rollout import events as e
@@ -36,6 +37,8 @@ POLICY = Policy(
 )
 CAPACITY = Capacity(evaluate=8, build=8, copy=64, order=256, probe=512, reach=64)
 FAULTS = 0.01
+LATEST = Fence(9, 10**9)
+"""Of every order that a host may have obeyed."""
 
 
 class Outcomes:
@@ -76,7 +79,7 @@ class Outcomes:
         del spec
         match question:
             case Inspect(rollout=rollout, host=host, step=step):
-                facts = facts_of(host, system(host, 1))
+                facts = replace(facts_of(host, system(host, 1)), fence=LATEST)
                 good = (CheckResult("web", CheckOutcome.PASS),)
                 self._later("probe", 0.2, lambda at: Inspected(at, rollout, host, step, facts, good, ""))
             case ProbeRound(rollout=rollout, host=host, step=step, required=required, interval_s=interval_s):

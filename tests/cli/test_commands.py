@@ -14,7 +14,14 @@ import asyncssh
 import pytest
 from aiohttp import web
 
-from fleetd.controller.commands import AbortRollout, RebootHosts, RollBackHosts, SubmitRollout
+from fleetd.controller.commands import (
+    AbortRollout,
+    AdoptHost,
+    RebootHosts,
+    RestoreHost,
+    RollBackHosts,
+    SubmitRollout,
+)
 from fleetd.errors import (
     FleetdError,
     ForbiddenError,
@@ -205,7 +212,12 @@ async def test_what_is_asked_arrives(daemon: Daemon) -> None:
     assert "openssl  3.0.1 -> 3.0.2" in (await daemon.run("diff", "web1", "a" * 40))[1]
     assert (await daemon.run("reboot", "--on", "@db", "--policy", "slow", "--when-needed", "--detach"))[0] == 0
     assert (await daemon.run("reboot"))[0] == 1
-    back, abort, reboot = daemon.control.commands
+    assert (await daemon.run("adopt", "web1", "--reason", "it is right"))[0] == 0
+    assert (await daemon.run("restore", "web2", "--detach"))[0] == 0
+    back, abort, reboot, adopt, restore = daemon.control.commands
+    assert adopt == AdoptHost("web1", "kim", "it is right")
+    assert isinstance(restore, RestoreHost)
+    assert (restore.host, restore.key is not None) == ("web2", True)
     assert isinstance(reboot, RebootHosts)
     assert (reboot.on, reboot.policy, reboot.when_needed) == ("@db", "slow", True)
     assert isinstance(back, RollBackHosts)

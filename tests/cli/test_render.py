@@ -22,7 +22,7 @@ from fleetd.cli.render import (
     short,
     size,
 )
-from tests.fakes.control import doing_document, host_document, rollout_document
+from tests.fakes.control import doing_document, host_document, observed_document, rollout_document
 
 PLAN = {
     "waves": [
@@ -239,3 +239,20 @@ def test_the_live_view_shows_builds_and_what_one_said_last() -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "h29" in text and "3 of 12 built" in text, "one that is built is of interest"
     assert "h29: linux> CC main.o" in text
+
+
+def test_what_a_host_is_owed_and_how_it_was_seen_is_told() -> None:
+    owed: dict[str, object] = {
+        "to": f"/nix/store/{'1' * 32}-nixos-system-web1-2",
+        "rollout": "r-1",
+        "policy": "default",
+        "since": "T1",
+    }
+    owed |= {"tries": 2, "retry_at": None, "reason": "deferred: no answer", "given_up": True}
+    seen = {"state": "unreachable", "reason": "no answer", "since": "T2", "counts": True, "at": "T3"}
+    host = observed_document("web1", owed=owed, seen=seen)
+    assert "owed unreachable" in observed_line(host)
+    lines = host_lines(host)
+    assert "owed: nixos-system-web1-2 of r-1 since T1, tried 2 times, given up: deferred: no answer" in lines
+    assert "seen: unreachable since T2: no answer (looked at T3)" in lines
+    assert "seen: unknown" in host_lines(observed_document("web1"))

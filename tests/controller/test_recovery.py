@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from random import Random
@@ -11,14 +11,17 @@ from random import Random
 import pytest
 
 from fleetd.controller.loop import Controller
+from fleetd.controller.recovering import closing
 from fleetd.controller.recovery import Recovery, Report
 from fleetd.errors import JournalError
 from fleetd.model.facts import HelperState
 from fleetd.model.fence import NO_FENCE, Fence
 from fleetd.ports import Record
+from fleetd.rollout import events as e
 from fleetd.rollout.states import Deferred, LiveState, Lost, Skipped
 from fleetd.rollout.world import World
 from tests.fakes.journal import Disk, MemoryJournal
+from tests.rollout.test_owed import passed_over
 from tests.simulation.scenario import Request, Scenario, names, spec_of, system
 from tests.simulation.sim_machine import GOOD
 from tests.simulation.sim_ports import SimHosts, Weather
@@ -297,6 +300,21 @@ def test_what_is_in_trial_is_taken_back_by_an_order_and_waited_for() -> None:
         assert world.record("h1").left == system("h1", 1)
 
     run(place, live())
+
+
+def test_what_was_owed_is_owed_no_more() -> None:
+    """The lost part may say that the host is to have something else, or that nobody wants it any more."""
+    built = passed_over()
+    ended = [event for event in closing_of(built.world) if isinstance(event, e.HostNotOwed)]
+    assert [(event.host, event.by) for event in ended] == [("h2", "fleetd recover")]
+    assert not built.world.owing
+    assert built.world.record("h2").wanted == built.world.record("h2").left
+
+
+def closing_of(world: World) -> Iterator[e.Event]:
+    for event in closing(world, {}, {"h2": "no answer"}, world.last_at):
+        world.apply(event)
+        yield event
 
 
 def test_no_state_is_left_that_waits_for_an_order_of_the_lost_part() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,22 +14,24 @@ import pytest
 
 from fleetd.clock import SystemClock
 from fleetd.controller.commands import AbortRollout, ClearHost
-from fleetd.controller.folding import fold
+from fleetd.controller.folding import fold, record_of_baseline
 from fleetd.controller.loop import Controller
 from fleetd.controller.retention import shorten
 from fleetd.controller.verbs import clearing
 from fleetd.errors import GoneError, JournalError, NotFoundError
 from fleetd.ports import Record
+from fleetd.rollout import events as e
 from fleetd.rollout import gates
-from fleetd.rollout.baseline import cut_of, is_needed
+from fleetd.rollout.baseline import baseline_of, cut_of, forget, is_needed, missing
 from fleetd.rollout.stored import BASELINE, Span
-from fleetd.rollout.world import World, missing
+from fleetd.rollout.world import World
 from tests.controller.rig import FLEET, controlling, delivery
 from tests.controller.rig import world_of as world_in
 from tests.controller.test_loop import Notes
 from tests.fakes.journal import Disk, MemoryJournal
 from tests.journal.earlier import NAMES, recorded
-from tests.rollout.worlds import spec_of
+from tests.rollout.test_owed import passed_over
+from tests.rollout.worlds import spec_of, system
 from tests.simulation.scenario import draw
 from tests.simulation.simulation import simulate
 
@@ -135,6 +138,22 @@ def test_a_shortened_journal_says_the_same_of_all_but_what_has_gone(seed: int, m
         assert not is_needed(whole, name)
         assert isinstance(missing(world, name), GoneError)
     assert type(missing(world, "r-999")) is NotFoundError
+
+
+def test_what_was_found_between_rollouts_outlives_them_and_keeps_none() -> None:
+    """What is owed, what failed there, who is unwell: by a host that is away for longer than rollouts are kept."""
+    built = passed_over()
+    world, found = built.world, e.HostFoundUnwell(built.now, "h2", e.Ailment.UNREACHABLE, "no answer")
+    world.apply(found)
+    world.remember("h1", replace(world.record("h1"), failed=(system("h1", 3),), policy="calm", state_lost=True))
+    assert not is_needed(world, "r-1")
+    line = record_of_baseline(baseline_of(world))
+    again = world_of([replace(line, data=json.loads(json.dumps(line.data)))])
+    forget(world, ("r-1",))
+    assert_same(world, again)
+    assert again.owing == {"h2": None}
+    assert again.fleetwide.unwell == {"h2": "no answer"}
+    assert clearing(again, ClearHost("h2", "kim"), 1.0) == (e.HostExcused(1.0, "h2", "kim", ""),)
 
 
 @pytest.mark.parametrize("seed", [3, 5, 9, 17, 34])

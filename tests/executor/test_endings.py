@@ -18,8 +18,9 @@ from fleetd.model.fence import Fence
 from fleetd.model.fleet import Fleet, Host
 from fleetd.model.policy import Policy
 from fleetd.rollout import events as e
-from fleetd.rollout.decision import Capacity, Extend, Inspect, ProbeRound, Reach
+from fleetd.rollout.decision import Capacity, Extend, Inspect, Observe, ProbeRound, Reach
 from fleetd.rollout.observations import Inspected, Probed, Reached
+from fleetd.rollout.sightings import Sighted
 from fleetd.rollout.states import Task
 from tests.rollout.worlds import spec_of, system
 from tests.simulation.sim_host import SimHost
@@ -118,6 +119,17 @@ def test_a_question_that_hangs_is_ended_and_proves_nothing() -> None:
     assert (reached.step, bool(reached.unreachable)) == (4, True)
     assert isinstance(probed, Probed)
     assert (probed.step, probed.results) == (5, ())
+
+
+def test_a_look_that_hangs_is_ended_and_gives_its_slot_back() -> None:
+    (seen,) = outcomes_of(lambda executor: executor.observe(Observe("h1", ())), hangs=True)
+    assert isinstance(seen, Sighted)
+    assert (seen.host, seen.facts, bool(seen.unreachable)) == ("h1", None, True)
+    (seen,) = outcomes_of(lambda executor: executor.observe(Observe("h1", SPEC.checks)))
+    assert isinstance(seen, Sighted)
+    assert seen.facts is not None
+    assert seen.facts.current == system("h1", 1)
+    assert [result.check for result in seen.results] == ["web"]
 
 
 def test_an_order_that_cannot_leave_is_told_from_one_whose_outcome_is_unknown() -> None:

@@ -15,6 +15,7 @@ from fleetd.controller.commands import (
     LockHost,
     RebootHosts,
     RequestKey,
+    RestoreHost,
     RollBackHosts,
     SubmitRollout,
     UnfreezeFleet,
@@ -81,10 +82,12 @@ def observed_document(name: str, **changes: object) -> dict[str, object]:
         "boot_proven": True,
         "oneshot": "yes",
         "observed_at": None,
+        "seen": {"state": "unknown", "reason": "", "since": None, "counts": False, "at": None},
         "lock": None,
         "findings": [],
         "blocked_by": [],
         "machine_id": "",
+        "owed": None,
         **dict.fromkeys(paths),
         **changes,
     }
@@ -128,7 +131,7 @@ class FakeControl:
         """Keep the command; the same key is the same rollout."""
         if self.error is not None:
             raise self.error
-        key = command.key if isinstance(command, SubmitRollout | RollBackHosts | RebootHosts) else None
+        key = command.key if isinstance(command, SubmitRollout | RollBackHosts | RebootHosts | RestoreHost) else None
         if key is not None and (repeated := await self.repeat(key)) is not None:
             return repeated
         self.commands.append(command)

@@ -6,6 +6,10 @@ from tests.mutants.mutant import Mutant
 
 PROMISES = ("tests/simulation/test_promises.py",)
 POWER = ("tests/simulation/test_power.py",)
+PATROL = ("tests/rollout/test_patrol.py",)
+OWED = ("tests/rollout/test_owed.py", "tests/controller/test_catching_up.py")
+DRIFT = ("tests/controller/test_drift.py",)
+RETENTION = ("tests/controller/test_retention.py",)
 REBOOTS = ("tests/simulation/test_reboots.py",)
 UNASKED = ("tests/rollout/test_unasked_checks.py",)
 TABLE = ("tests/rollout/test_transitions.py",)
@@ -31,6 +35,153 @@ CORE = (
         "        if not later.apart and isinstance",
         "        if isinstance",
         ("tests/rollout/test_rollout.py",),
+    ),
+    Mutant(
+        "one silent look is enough to call a host unreachable",
+        "fleetd/rollout/patrol.py",
+        "counts = seen.silent >= LOOKS and was_there",
+        "counts = was_there",
+        PATROL,
+    ),
+    Mutant(
+        "a host in no rollout is blamed for the control node's own network",
+        "fleetd/rollout/patrol.py",
+        " and world.contacts.counts(host)\n",
+        "\n",
+        PATROL,
+    ),
+    Mutant(
+        "what was seen of a host before a rollout began is believed after it",
+        "fleetd/rollout/world.py",
+        "        self.remember(event.host, record)\n        self.patrol.begin(event.host)\n",
+        "        self.remember(event.host, record)\n",
+        PATROL,
+    ),
+    Mutant(
+        "hosts are looked at as fast as the loop turns",
+        "fleetd/rollout/sightings.py",
+        "return max(1 / LOOKS_A_SECOND, min(gap_s, FIRST_GAP_S) if self._first_round else gap_s)",
+        "return 0.0",
+        PATROL,
+    ),
+    Mutant(
+        "hosts that no rollout has do not count for the brake",
+        "fleetd/rollout/fleetwide.py",
+        "        return self.kind is not e.Ailment.DRIFTED and not self.excused\n",
+        "        return False\n",
+        PATROL,
+    ),
+    Mutant(
+        "what failed on a host is owed to it again",
+        "fleetd/rollout/owed.py",
+        "    if to is None or to in record.failed or state.task",
+        "    if to is None or state.task",
+        OWED,
+    ),
+    Mutant(
+        "a host is caught up with what failed there",
+        "fleetd/controller/catching_up.py",
+        "    if owed.given_up or owed.to in record.failed or record.stranded",
+        "    if owed.given_up or record.stranded",
+        OWED,
+    ),
+    Mutant(
+        "what is owed is tried for ever",
+        "fleetd/rollout/owed.py",
+        "    given_up = tries >= TRIES or ",
+        "    given_up = ",
+        OWED,
+    ),
+    Mutant(
+        "a locked host is caught up",
+        "fleetd/controller/catching_up.py",
+        "    return is_free(world, host) and host not in world.fleetwide.locks\n",
+        "    return is_free(world, host)\n",
+        OWED,
+    ),
+    Mutant(
+        "hosts are caught up in a freeze",
+        "fleetd/controller/catching_up.py",
+        " or world.fleetwide.freeze is not None:\n",
+        ":\n",
+        OWED,
+    ),
+    Mutant(
+        "what people ask for waits for a host that is being caught up",
+        "fleetd/rollout/gates.py",
+        "gives_way = earlier.header.spec.kind.pays and any(",
+        "gives_way = False and any(",
+        OWED,
+    ),
+    Mutant(
+        "a host that a rollout would leave alone is tried again and again",
+        "fleetd/controller/catching_up.py",
+        "        ready = [host for host in hosts if not _is_blocked(world, spec, host)]\n",
+        "        ready = hosts\n",
+        OWED,
+    ),
+    Mutant(
+        "nobody is caught up",
+        "fleetd/rollout/patrol.py",
+        "            patrol.back[host] = None\n",
+        "            pass\n",
+        ("tests/simulation/test_owed.py",),
+    ),
+    Mutant(
+        "a rollback by hand leaves the debts of its hosts",
+        "fleetd/controller/catching_up.py",
+        "    if spec.kind is not Kind.ROLLBACK or not world.owing:\n",
+        "    if True:\n",
+        OWED,
+    ),
+    Mutant(
+        "a host that lost its state is deployed as if nothing were",
+        "fleetd/rollout/preflight.py",
+        "    if record.fence is not None and (facts.fence.term",
+        "    if False and (facts.fence.term",
+        ("tests/controller/test_drift.py", "tests/simulation/test_drift.py"),
+    ),
+    Mutant(
+        "a policy adopts a host that is another machine",
+        "fleetd/controller/catching_up.py",
+        "        is_ours = stranger_of(record, host, facts) is None and not adoptable(record, host, facts)\n",
+        "        is_ours = not adoptable(record, host, facts)\n",
+        DRIFT,
+    ),
+    Mutant(
+        "what runs is adopted though something else would boot",
+        "fleetd/rollout/preflight.py",
+        "    if not facts.profile == facts.boots == facts.current:\n        return (",
+        "    if False:\n        return (",
+        DRIFT,
+    ),
+    Mutant(
+        "a host that drifted is restored to what failed there",
+        "fleetd/controller/catching_up.py",
+        " and record.left not in record.failed:\n            found",
+        ":\n            found",
+        DRIFT,
+    ),
+    Mutant(
+        "drift is adopted whatever the policy says",
+        "fleetd/controller/catching_up.py",
+        "        if policy.on_drift is OnDrift.ADOPT and is_ours:\n",
+        "        if is_ours:\n",
+        DRIFT,
+    ),
+    Mutant(
+        "a fence counts as obeyed once it was sent",
+        "fleetd/rollout/owed.py",
+        "    if isinstance(event, e.HostReported):\n",
+        "    if isinstance(event, e.HostReported | e.TrialIntended):\n",
+        DRIFT,
+    ),
+    Mutant(
+        "a host that is under way is adopted",
+        "fleetd/rollout/world.py",
+        "                if self.holder(event.host) is not None:\n",
+        "                if False:\n",
+        DRIFT,
     ),
     Mutant(
         "the slot of a lost host is freed",
@@ -105,15 +256,15 @@ CORE = (
     Mutant(
         "a test is taken for somebody else's switch",
         "fleetd/rollout/preflight.py",
-        "facts.current not in (record.left, record.kept, record.staged, to)",
-        "facts.current not in (record.left, record.staged, to)",
+        "facts.current in (record.left, record.kept, record.staged)",
+        "facts.current in (record.left, record.staged)",
         PROMISES,
     ),
     Mutant(
         "a host that booted what was staged counts as drifted",
         "fleetd/rollout/preflight.py",
-        "facts.current not in (record.left, record.kept, record.staged, to)",
-        "facts.current not in (record.left, record.kept, to)",
+        "facts.current in (record.left, record.kept, record.staged)",
+        "facts.current in (record.left, record.kept)",
         PROMISES,
     ),
     Mutant(
@@ -309,7 +460,7 @@ CORE = (
     Mutant(
         "being asked again counts as progress",
         "fleetd/rollout/world.py",
-        "        if _is_progress(before, after):\n",
+        "        if is_progress(before, after):\n",
         "        if True:\n",
         ("tests/rollout",),
     ),
@@ -415,15 +566,15 @@ CORE = (
     Mutant(
         "a rollback in progress is superseded",
         "fleetd/rollout/gates.py",
-        "    if rollout.header.starts_nothing or rollout.header.spec.kind is not Kind.DEPLOY:\n",
-        "    if False:\n",
+        "    if rollout.header.starts_nothing or not (kind.brings or kind.pays):\n        return False\n",
+        "",
         ("tests/rollout/test_superseding.py",),
     ),
     Mutant(
         "a superseded rollout leaves hosts that nobody else has",
         "fleetd/rollout/gates.py",
-        "        if is_supersedable(earlier) and all(host in rollout.hosts for host in earlier.hosts):\n",
-        "        if is_supersedable(earlier):\n",
+        "        within = asked and all(host in rollout.hosts for host in earlier.hosts)\n",
+        "        within = asked\n",
         ("tests/rollout/test_superseding.py",),
     ),
     Mutant(
@@ -558,5 +709,33 @@ CORE = (
         "    if state.live.rebooting_since is not None or spec",
         "    if spec",
         POWER,
+    ),
+    Mutant(
+        "a recovered journal goes on owing what it owed before",
+        "fleetd/controller/recovering.py",
+        "    for host in tuple(world.owing):\n",
+        "    for host in ():\n",
+        ("tests/controller/test_recovery.py",),
+    ),
+    Mutant(
+        "a shortened journal forgets who is owed a system",
+        "fleetd/rollout/baseline.py",
+        "        world.remember(host, record)\n",
+        "        world.records[host] = record\n",
+        RETENTION,
+    ),
+    Mutant(
+        "a host that is away keeps its rollouts in the journal",
+        "fleetd/rollout/baseline.py",
+        "world.fleetwide.blamed",
+        "world.fleetwide.unwell",
+        RETENTION,
+    ),
+    Mutant(
+        "what another controller left on a host is taken for drift",
+        "fleetd/controller/catching_up.py",
+        "        if newer_controller(seen.facts, world) is not None:\n",
+        "        if False:\n",
+        DRIFT,
     ),
 )

@@ -184,6 +184,9 @@ class FakeHosts:
     def expect(self, host: Host) -> None:
         """Nothing is ever put off."""
 
+    def let_go(self, host: Host) -> None:
+        """Keep the one link that there is."""
+
     def reached_at(self, host: Host) -> str | None:
         """Every host has the one address that it was given."""
         return host.addresses[0]

@@ -47,7 +47,7 @@ def test_a_host_is_not_called_current_by_its_paths_alone(said: dict[str, str], k
     built.rollout("r-1", "h1")
     plan(built.world, Capacity(), built.now)
     step = built.world.observation("r-1", "h1").step
-    facts = replace(facts_of("h1", system("h1", 2)), **said)  # type: ignore[arg-type]
+    facts = replace(built.facts("h1", system("h1", 2)), **said)  # type: ignore[arg-type]
     note(built.world, Inspected(built.now, "r-1", "h1", step, facts, (), ""))
     (deferred,) = plan(built.world, Capacity(), built.now).events
     assert isinstance(deferred, e.HostDeferred), "success over a host that goes back, or is not the one that is meant"

@@ -92,7 +92,7 @@ def test_a_host_that_something_else_made_unwell_counts() -> None:
 def test_a_host_that_a_rollout_left_unwell_counts() -> None:
     built = grouped()
     look(built)
-    built.world.fleetwide.unwell["h3"] = "web: 500"
+    built.world.fleetwide.blamed["h3"] = "web: 500"
     assert trials(built) == ["h3"], "the fix goes to the one that is unwell"
     built.bring_on("r-1", "h3", "switching")
     assert trials(built) == []

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleetd.model.check import CheckOutcome, CheckResult
+from fleetd.model.check import BUILT_IN_CHECKS, CheckOutcome, CheckResult
 from fleetd.model.facts import HelperState
 from fleetd.model.fence import Fence
 from fleetd.model.fleet import Installable, Prebuilt
@@ -45,6 +45,22 @@ def test_time_that_nobody_watched_is_not_healthy_time() -> None:
     for at in (0.0, 1.0, 2.0, 100.0, 101.0):
         health = observe(health, PASS, ("web",), at=at, interval_s=1.0)
     assert health.covered_s == pytest.approx(3.0)
+
+
+def test_a_trial_whose_rounds_take_too_long_to_count_says_so() -> None:
+    built = Built()
+    built.rollout("r-1", "h1")
+    built.bring("r-1", "h1", "trial")
+    seen, began = built.world.observation("r-1", "h1"), built.now
+    passing = (
+        CheckResult("web", CheckOutcome.PASS),
+        *(CheckResult(word, CheckOutcome.PASS) for word in BUILT_IN_CHECKS),
+    )
+    while built.now < began + POLICY.healthy_deadline_s:
+        built.now += 4.0
+        note(built.world, Probed(built.now, "r-1", "h1", seen.step, passing, ("web", *BUILT_IN_CHECKS), 1.0))
+    (revert,) = [event for event in decide(built).events if isinstance(event, e.RevertIntended)]
+    assert revert.reason.startswith("not healthy within 20s: seen to be well for 0s in a row, and 2s are needed; a gap")
 
 
 def test_a_failing_round_takes_healthy_time_back_to_nothing() -> None:
@@ -138,7 +154,7 @@ def test_a_rollback_is_judged_by_what_passed_on_the_system_it_goes_back_to() -> 
     built.roll("r-2", back, {"h1": system("h1", 1)})
     built.bring("r-2", "h1", "copied")
     step = built.world.observation("r-2", "h1").step
-    facts = facts_of("h1", system("h1", 2))
+    facts = built.facts("h1", system("h1", 2))
     # The check never passed on the old system, and passes on the new one that is to be left.
     note(built.world, Inspected(built.now, "r-2", "h1", step, facts, PASS, ""))
     (trial,) = [event for event in decide(built).events if isinstance(event, e.TrialIntended)]

@@ -145,7 +145,7 @@ class Fleet:
     def facts(self, host: str) -> HostFacts:
         default = self.default[host]
         return HostFacts(
-            NO_FENCE,
+            self.world.record(host).fence or NO_FENCE,
             HelperState.IDLE,
             "",
             self.runs[host],

@@ -122,8 +122,11 @@ class Built:
     def inspected(self, name: str, host: str, current: StorePath | None = None) -> None:
         """Let a host say what it is."""
         step = self.world.observation(name, host).step
-        facts = facts_of(host, current or system(host, 1))
-        note(self.world, Inspected(self.now, name, host, step, facts, (), ""))
+        note(self.world, Inspected(self.now, name, host, step, self.facts(host, current or system(host, 1)), (), ""))
+
+    def facts(self, host: str, current: StorePath) -> HostFacts:
+        """Return the facts of a host that knows of every order that it has obeyed."""
+        return replace(facts_of(host, current), fence=self.world.record(host).fence or NO_FENCE)
 
     def _copied(self, name: str, host: str) -> None:
         fence = self.fence()

@@ -100,7 +100,6 @@ def test_programs_of_a_host_are_taken_as_written() -> None:
         ('[hosts.a]\n[policies.p]\nreboot = "sometimes"\n', "policies.p.reboot"),
         ('[hosts.a]\n[policies.p]\nreboot = "always"\nreboot_timeout = "20m"\n', "two reboots of 20m"),
         ('[hosts.a]\n[policies.p]\nreboot_timeout = "0s"\n', "policies.p.reboot_timeout"),
-        ('[hosts.a]\n[policies.p]\non_drift = "restore"\n', "not carried out by this release (write: block or adopt)"),
         ('[hosts.a]\n[policies.p]\non_failure = "shrug"\n', "policies.p.on_failure"),
         ('[hosts.a]\n[policies.p]\nwaves = [{ count = 1, approval = "soon" }]\n', "waves.0.approval"),
         ("[hosts.a]\n[[hooks]]\n", "hooks: not carried out"),
@@ -130,8 +129,8 @@ def test_mistakes_are_told(text: str, told: str) -> None:
 
 def test_every_mistake_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        parse('[hosts.web1]\njump = "gw"\n[policies.p]\non_drift = "restore"\nbuiltin_off = ["logn"]\n')
-    assert len(str(caught.value).splitlines()) == 3
+        parse('[hosts.web1]\njump = "gw"\n[policies.p]\nbuiltin_off = ["logn"]\n')
+    assert len(str(caught.value).splitlines()) == 2
 
 
 def test_a_host_may_be_reached_through_a_socket_or_over_the_network() -> None:

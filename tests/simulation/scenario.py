@@ -101,6 +101,8 @@ class Scenario:
     """Whether the control node can unlock hosts and cycle their power."""
     locked: tuple[str, ...] = ()
     """Hosts that wait for a passphrase whenever they boot."""
+    observe_s: float | None = None
+    """How often hosts in no rollout are looked at."""
 
 
 def system(host: str, version: int) -> StorePath:
@@ -270,6 +272,8 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         brake=rng.choice((0, 1, 1, 2)),
         groups=_groups(rng, fleet),
         meddled=tuple(dict.fromkeys(mishap.host for mishap in mishaps if mishap.kind in BY_HAND)),
+        # Of a generator of its own: what else is drawn stays as it was.
+        observe_s=Random(f"observe {seed}").choice((None, 20.0, 120.0)),
     )
     return _without_names(rng, _with_reboots(rng, drawn))
 

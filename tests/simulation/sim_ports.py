@@ -92,6 +92,9 @@ class SimHosts:
     def expect(self, host: Host) -> None:
         """Nothing is ever put off."""
 
+    def let_go(self, host: Host) -> None:
+        """Connections are not simulated."""
+
     def reached_at(self, host: Host) -> str | None:
         """Every host has the one address that it was given."""
         return host.addresses[0]

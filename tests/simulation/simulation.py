@@ -25,6 +25,7 @@ from fleetd.controller.commands import (
     UnlockHost,
 )
 from fleetd.controller.loop import Controller
+from fleetd.controller.patrolling import Between
 from fleetd.errors import JournalError, RefusedError
 from fleetd.executor.activity import Activity
 from fleetd.executor.executor import Executor
@@ -43,8 +44,8 @@ from fleetd.rollout.roots import WantedRoots
 from fleetd.rollout.states import Lost, shown
 from fleetd.rollout.tally import Mark
 from tests.fakes.journal import Disk, MemoryJournal
-from tests.simulation.scenario import Crash, Mishap, Request, Scenario, reboot_of, spec_of, system
-from tests.simulation.sim_host import SimHost
+from tests.simulation.scenario import CHECK, CONTACT_S, Crash, Mishap, Request, Scenario, reboot_of, spec_of, system
+from tests.simulation.sim_host import STILL, SimHost
 from tests.simulation.sim_machine import POWER_CYCLED_S, SimMachine
 from tests.simulation.sim_ports import (
     SimBuilder,
@@ -149,7 +150,9 @@ class Simulation:
                     power_cycle=ControlCommand(("cycle",), 9.0) if scenario.aided else None,
                 )
                 for name in scenario.hosts
-            }
+            },
+            checks=(CHECK,),
+            policies={"default": scenario.policy},
         )
         for name in scenario.locked:
             self.machines[name].needs_passphrase = True
@@ -206,7 +209,12 @@ class Simulation:
         """Run one controller until it dies or everything is over; returns whether everything is."""
         journal = MemoryJournal(self.disk, before=self._before_append, after=self._after_append)
         executor = self._executor()
-        controller = Controller(clock=self.clock, journal=journal, executor=executor)
+        controller = Controller(
+            clock=self.clock,
+            journal=journal,
+            executor=executor,
+            between=Between(lambda: self.fleet, self.scenario.observe_s, CONTACT_S),
+        )
         before = set(asyncio.all_tasks())
         try:
             await controller.start()
@@ -424,12 +432,26 @@ class Simulation:
         quiet_at = max(self.scenario.quiet_at_s, self.watch.world.last_at - EPOCH_S + POWER_CYCLED_S)
         if lost and self.loop.time() < quiet_at + QUIET_S:
             return False
+        until_s = self.scenario.quiet_at_s + (LIVELY_S if self._owed_now() else QUIET_S)
+        if self.scenario.observe_s is not None and self.watch.world.owing and self.loop.time() < until_s:
+            return False
         pending = self._waiting or any(r.at_s > self.loop.time() for r in self.scenario.requests)
         return (
             (bool(rollouts) or self._refused)
             and not pending
             and all(rollout.header.phase.is_final for rollout in rollouts)
         )
+
+    def _owed_now(self) -> list[str]:
+        """Hosts that nothing keeps from what they are owed, and for which nothing was tried yet."""
+        found = []
+        for name in self.watch.world.owing:
+            owed, machine = self.watch.world.record(name).owed, self.machines[name]
+            watched = self.scenario.observe_s is not None and name not in self.scenario.meddled
+            idle = machine.host.state in STILL and machine.host.current == machine.host.profile
+            if watched and machine.reachable and idle and owed is not None and not owed.tries and not owed.given_up:
+                found.append(name)
+        return found
 
     def _raise_failures(self) -> None:
         if self.failures:
@@ -438,6 +460,7 @@ class Simulation:
     def _hosts_work(self) -> None:
         """Every host ends on a system that works, or on the one it has says that a person is needed."""
         self._raise_failures()
+        require(not self._owed_now(), f"owed, back, and nothing was tried: {self._owed_now()}")
         unknown = [place for place in self.watch.world.unproven() if place[1] not in self.scenario.meddled]
         require(not unknown, f"still unknown: {unknown}")
         for name, machine in self.machines.items():

@@ -7,22 +7,25 @@ would know, and compares that with what is true on the machines.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from fleetd.model.facts import HelperState, Verdict
 from fleetd.model.fence import NO_FENCE, Fence
 from fleetd.model.goal import Goal
-from fleetd.model.policy import Reboot, Size
+from fleetd.model.policy import OnDrift, Reboot, Size
 from fleetd.ports import Record
 from fleetd.rollout import events as e
 from fleetd.rollout.codec import decode_event
 from fleetd.rollout.roots import WantedRoots
+from fleetd.rollout.spec import Kind
 from fleetd.rollout.states import (
     Committed,
     Committing,
     Copied,
     Copying,
     Current,
+    Deferred,
     Direction,
     DryRun,
     DryRunning,
@@ -43,6 +46,8 @@ from fleetd.rollout.states import (
 from fleetd.rollout.world import Rollout, World
 from tests.simulation.scenario import Mishap, Scenario
 from tests.simulation.sim_machine import GOOD, SimMachine
+from tests.simulation.sim_ports import Weather
+from tests.simulation.virtual_time import EPOCH_S
 
 _UNPROVEN = (Switching, Rebooting, Staging, Trial, Committing, Reverting, Lost)
 _BEGUN = (Copying, Copied, DryRunning, Switching, Rebooting, Staging, Trial, Committing, Reverting)
@@ -50,6 +55,10 @@ _BEGUN = (Copying, Copied, DryRunning, Switching, Rebooting, Staging, Trial, Com
 
 TROUBLE_FORGOTTEN_S = 300.0
 """A machine that had trouble of its own for this long before the control node had may still be judged by it."""
+
+
+CATCH_UPS = 13
+"""Ten tries that come to nothing, and a few that gave way to what people asked for."""
 
 
 OFF_IS_KNOWN_S = 90.0
@@ -87,6 +96,14 @@ class Watch:
         self._uplink_cut_at: float | None = None
         self._off_since: dict[str, float] = {}
         self._cleared: dict[str, None] = {}
+        self._lost_state: dict[str, None] = {}
+        """Hosts that obeyed orders, and know of none of them any more."""
+        self._debts: dict[str, str] = {}
+        """What hosts are owed by rollouts that went well."""
+        self._failed_there: dict[tuple[str, str | None], None] = {}
+        self._catch_ups: Counter[tuple[str, str]] = Counter()
+        self._ill: dict[str, None] = {}
+        """Hosts in no rollout that were found to be unwell."""
         self._held_until: dict[str, float] = {}
         """Until when each locked host is, and under "" the whole fleet."""
 
@@ -126,6 +143,13 @@ class Watch:
                 self._wave_has_evidence(event)
             case _:
                 pass
+        if isinstance(event, e.HostFoundUnwell):
+            self._found(event)
+        if isinstance(event, e.RolloutRequested) and event.spec.kind.pays:
+            self._catches_up(event)
+        if isinstance(event, e.TrialIntended) and self.world.rollouts[event.rollout].header.spec.kind.pays:
+            to = self.world.rollouts[event.rollout].hosts[event.host].task.to
+            require((event.host, to) not in self._failed_there, f"{event.host}: {to} failed there, and is tried again")
         if isinstance(event, e.HostUnhealthy | e.HostGivenUp):
             self._not_blamed_for_the_uplink(event)
         if isinstance(event, e.TrialIntended | e.StageIntended | e.CopyIntended | e.WavePassed | e.RolloutStarted):
@@ -136,7 +160,10 @@ class Watch:
             states = self.world.rollouts[event.rollout].hosts.values()
             back = any(state.task.direction is Direction.ROLLBACK for state in states)
             require(not back, f"{event.rollout} takes hosts back, and is superseded")
+        if isinstance(event, e.HostAdopted):
+            self._adopted(event)
         if isinstance(event, e.TrialIntended | e.StageIntended):
+            self._knows_the_host(event)
             rollout = self.world.rollouts[event.rollout]
             if rollout.hosts[event.host].task.direction is Direction.DEPLOY:
                 require(rollout.header.paused is None, f"{event.host}: a trial starts in a paused rollout")
@@ -152,6 +179,11 @@ class Watch:
         if isinstance(event, e.RevertIntended) and event.unjudged:
             header = self.world.rollouts[event.rollout].header
             require(header.paused is not None or header.starts_nothing, f"{event.host}: not judged, and not paused")
+        if isinstance(event, e.HostReported | e.FoundCurrent):
+            self._settle_debt(event)
+            state = self.world.rollouts[event.rollout].hosts[event.host]
+            if isinstance(state, Committed | TrialKept | Current | RolledBack):
+                self._ill.pop(event.host, None)
         match event:
             case e.TrialIntended() | e.StageIntended():
                 dry = self.world.rollouts[event.rollout].header.spec.goal is Goal.DRY_ACTIVATE
@@ -164,8 +196,20 @@ class Watch:
                 self._committed(event)
             case e.RolloutFinished():
                 self._finished(event)
+            case e.HostOwed():
+                self._passed_over(event)
+            case e.HostNotOwed():
+                self._debts.pop(event.host, None)
+            case e.HostAdopted():
+                self._lost_state.pop(event.host, None)
             case e.HostCleared():
                 self._cleared[event.host] = None
+            case e.HostFoundUnwell():
+                self._ill.pop(event.host, None)
+                if event.kind is not e.Ailment.DRIFTED:
+                    self._ill[event.host] = None
+            case e.HostFoundWell() | e.HostExcused():
+                self._ill.pop(event.host, None)
             case e.HostLocked() | e.HostUnlocked():
                 self._held_until[event.host] = _held_until(event)
             case e.FreezeSet() | e.FreezeLifted():
@@ -199,6 +243,83 @@ class Watch:
     def uplink_cut(self, at: float) -> None:
         """The control node hears nobody from now on."""
         self._uplink_cut_at = at
+
+    def _passed_over(self, event: e.HostOwed) -> None:
+        self._debts[event.host] = event.to
+        if not event.rollout:
+            wanted = self.world.record(event.host).left == event.to
+            require(self.scenario.policy.on_drift is OnDrift.RESTORE, f"{event.host}: nobody wants {event.to} back")
+            require(event.host in self.scenario.meddled and wanted, f"{event.host}: {event.to} is not what was left")
+            return
+        rollout = self.world.rollouts[event.rollout]
+        evidence = any(_well(state) for state in rollout.hosts.values())
+        require(evidence, f"{event.host} is owed {event.to}, which works nowhere")
+        require(isinstance(rollout.hosts[event.host], Deferred), f"{event.host} is owed, and was not passed over")
+
+    def _catches_up(self, event: e.RolloutRequested) -> None:
+        """A host is caught up only to what it is owed, while nobody holds it, and not for ever."""
+        require(self.world.fleetwide.isolated is None, "a catch-up begins while the controller hears nobody")
+        for plan in event.spec.hosts:
+            host = plan.name
+            for name, word in (("", "frozen"), (host, "locked")):
+                held = event.at < self._held_until.get(name, -math.inf)
+                require(not held, f"{host}: a catch-up begins while it is {word}")
+            owners = [name for name, rollout in self.world.active() if host in rollout.hosts]
+            require(not owners, f"{host}: a catch-up begins in the middle of {owners}")
+            to = self._debts.get(host)
+            require(to is not None, f"{host} is caught up, and owed nothing")
+            self._catch_ups[host, str(to)] += 1
+            times = self._catch_ups[host, str(to)]
+            require(times <= CATCH_UPS, f"{host} was brought to {to} {times} times, in vain")
+
+    def _settle_debt(self, event: e.HostReported | e.FoundCurrent) -> None:
+        """What became of a host in a rollout: the system that it was owed, or one that failed on it."""
+        rollout = self.world.rollouts[event.rollout]
+        state = rollout.hosts[event.host]
+        to = state.task.to
+        if isinstance(state, Committed | Current | RolledBack):
+            self._debts.pop(event.host, None)
+            self._failed_there.pop((event.host, to), None)
+            if rollout.header.spec.kind.pays and event.host not in self.scenario.meddled:
+                has = self.machines[event.host].host
+                require(to in (has.current, has.profile), f"{event.host}: said to be caught up, and is not")
+        elif isinstance(state, Reverted) and state.task.direction is Direction.DEPLOY:
+            self._failed_there[event.host, to] = None
+
+    def _knows_the_host(self, event: e.TrialIntended | e.StageIntended) -> None:
+        """Nothing is tried on a host that is not as it was left, unless the policy says so, nor on a stranger."""
+        rollout, record = self.world.rollouts[event.rollout], self.world.record(event.host)
+        require(event.host not in self._lost_state, f"{event.host} lost its state, and {type(event).__name__}")
+        if rollout.header.spec.policy.on_drift is not OnDrift.BLOCK or rollout.header.spec.kind is Kind.RESTORE:
+            return
+        ours = (record.left, record.kept, record.staged, record.tried, rollout.hosts[event.host].task.to)
+        require(record.left is None or event.old in ours, f"{event.host} has drifted to {event.old}, and is tried")
+
+    def _adopted(self, event: e.HostAdopted) -> None:
+        """Only by the policy that says so, only what is there, and only while nothing of ours is under way."""
+        host = self.machines[event.host].host
+        require(self.scenario.policy.on_drift is OnDrift.ADOPT, f"{event.host} is adopted, and nobody said so")
+        require(event.host in self.scenario.meddled, f"{event.host} is adopted, and nobody changed it")
+        require(event.host not in self._lost_state, f"{event.host} lost its state, and is adopted by a policy")
+        require(event.machine_id == host.machine_id, f"{event.host}: another machine is adopted")
+        require(not any(name == event.host for _r, name in self._unproven()), f"{event.host} is unproven, and adopted")
+
+    def _found(self, event: e.HostFoundUnwell) -> None:
+        """What is said of a host that is in no rollout is so, or was a moment ago."""
+        host, machine = event.host, self.machines[event.host]
+        owners = [name for name, rollout in self.world.active() if host in rollout.hosts]
+        require(not any(place == host for _name, place in self._unproven()), f"{host} is unproven, and found {event}")
+        since = event.at - EPOCH_S - TROUBLE_FORGOTTEN_S
+        untroubled = [name for name in self.machines if self._troubled_until.get(name, -math.inf) < since]
+        if owners or host in self.scenario.meddled or host not in untroubled or self.scenario.weather != Weather():
+            return
+        match event.kind:
+            case e.Ailment.DRIFTED:
+                require(False, f"{host}: nobody switched it, and it is said to have drifted: {event.reason}")
+            case e.Ailment.UNHEALTHY:
+                require(not machine.healthy or self._uplink_cut_at is not None, f"{host} is healthy: {event.reason}")
+            case e.Ailment.UNREACHABLE if len(untroubled) > 1:  # else there is nobody to compare it with
+                require(not machine.reachable, f"{host} answers, and is said not to: {event.reason}")
 
     def _not_blamed_for_the_uplink(self, event: e.HostUnhealthy | e.HostGivenUp) -> None:
         machine, cut_at = self.machines[event.host], self._uplink_cut_at
@@ -245,6 +366,7 @@ class Watch:
                         unwell[name] = None
                 elif isinstance(state, Committed | TrialKept | Current | RolledBack):
                     unwell.pop(name, None)
+        unwell |= self._ill
         allowed = not self.scenario.brake or len(unwell) <= self.scenario.brake or host in unwell
         require(allowed, f"{host}: a trial starts though {list(unwell)} are unwell (the brake)")
 
@@ -346,7 +468,14 @@ class Watch:
 
     def state_lost(self, name: str) -> None:
         """A host was installed anew: what it knew of fences is gone with the rest."""
+        if self._obeyed(name):
+            self._lost_state[name] = None
         self._fences[name] = NO_FENCE
+
+    def _obeyed(self, name: str) -> bool:
+        """Whether the journal says that the host has obeyed an order, and the host knows it."""
+        fence, known = self.world.record(name).fence, self._fences[name]
+        return fence is not None and (known.term, known.seq) >= (fence.term, fence.seq)
 
     def stepped(self, machine: SimMachine) -> None:
         """Check what is true on a machine after one of its steps."""
