@@ -1,5 +1,6 @@
-.PHONY: help setup demo bench lint test test-matrix test-unit simulate mutants bench-rollout soak clean
-SHELLS = fleetd/host/helper/fleetd-host tools/setup vm-tests/lab/supervise.sh vm-tests/lab/base/recipe.sh
+.PHONY: help setup demo bench lint test test-boot-loader test-matrix test-unit simulate mutants bench-rollout soak clean
+SHELLS = fleetd/host/helper/fleetd-host tools/setup vm-tests/lab/supervise.sh vm-tests/lab/base/recipe.sh \
+	vm-tests/boot_loader/guest.sh
 LAB = PYTHONPATH=vm-tests .venv/bin/python -m lab
 # Scenarios mostly wait: more of them at once than there are cores. Each worker has a lab of its own.
 WORKERS = 4
@@ -41,6 +42,10 @@ mutants: ## planted bugs, each of which the tests must catch
 test-matrix: ## the lab's tests on the newer Debian: systemd 262, Nix 2.34 (root, Linux)
 	FLEETD_LAB_SUITE=forky tools/setup --lab
 	FLEETD_LAB_SUITE=forky $(LAB) watch -- .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal vm-tests
+
+test-boot-loader: ## what is believed of systemd-boot, on a real one under qemu; three minutes (root, Debian on x86_64)
+	tools/setup --boot-loader
+	PYTHONPATH=vm-tests .venv/bin/python -m pytest vm-tests/boot_loader/check_boot_loader.py
 
 test-unit: ## everything but the lab
 	tools/setup

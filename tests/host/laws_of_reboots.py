@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fleetd.model.order import OrderTimes, Verb
 from tests.host.laws import NEW, OLD, OTHER, Law, is_back, is_untouched, order, run_reverts, said
-from tests.host.rig import Rig
+from tests.host.rig import ONE_SHOT, Rig
 
 TIMES = OrderTimes(20, 30, 150, 20, 40, reboot_timeout_s=100)
 GUARDED = frozenset(("guard", "switch"))
@@ -205,6 +205,17 @@ def a_reboot_that_does_not_begin_is_taken_back(rig: Rig) -> None:
     assert rig.chosen_once == ""
 
 
+def a_choice_that_cannot_be_read_is_taken_back_all_the_same(rig: Rig) -> None:
+    """What a file of the firmware does not tell, the firmware may still do."""
+    goes_down(rig)
+    (rig.root / ONE_SHOT).write_bytes(b"")
+    rig.pass_time(GOES_DOWN_S + 1)
+    rig.guard_looks()
+    run_reverts(rig)
+    is_back(rig)
+    assert not (rig.root / ONE_SHOT).exists()
+
+
 # -- coming up ----------------------------------------------------------------------------------------------------
 
 
@@ -345,6 +356,7 @@ LAWS: tuple[Law, ...] = (
     a_reboot_is_on_disk_before_it_is_asked_for,
     a_shutdown_that_hangs_is_helped_along,
     a_reboot_that_does_not_begin_is_taken_back,
+    a_choice_that_cannot_be_read_is_taken_back_all_the_same,
     after_the_reboot_a_guard_is_armed,
     a_trial_by_reboot_is_committed,
     what_nobody_confirms_goes_back_by_a_reboot,

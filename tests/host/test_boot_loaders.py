@@ -158,10 +158,13 @@ def test_systemd_boot_takes_no_entry_whose_name_only_begins_like_its_default(rig
     assert seen(rig) == ("systemd-boot", ONE)
 
 
-def test_systemd_boot_with_counted_tries(rig: Rig) -> None:
+@pytest.mark.parametrize(
+    ("conf", "system"), [("default nixos-generation-2.conf\n", UNREADABLE), ("default nixos-*\n", TWO)]
+)
+def test_systemd_boot_with_counted_tries_is_read_by_pattern_only(rig: Rig, conf: str, system: str) -> None:
     entries(rig, ("nixos-generation-1", ONE), ("nixos-generation-2+3-0", TWO))
-    write(rig, "boot/loader/loader.conf", "default nixos-generation-2.conf\n")
-    assert seen(rig) == ("systemd-boot", TWO)
+    write(rig, "boot/loader/loader.conf", conf)
+    assert seen(rig) == ("systemd-boot", system)
 
 
 @pytest.mark.parametrize(

@@ -405,6 +405,16 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "a_choice_that_cannot_be_read_is_taken_back_all_the_same",
+        """  [ -n "$REPLY" ] || REPLY='an entry that cannot be read'\n""",
+        "",
+    ),
+    Mutant(
+        "a_trial_by_reboot_is_committed",
+        """$(cat "$file" 2>/dev/null | tail -c +5 | tr""",
+        """$(tail -c +5 "$file" 2>/dev/null | tr""",
+    ),
+    Mutant(
         "after_the_reboot_a_guard_is_armed",
         'put "$S/$id/deadline" $((M[armed] + M[switch_timeout_s] + 30 + M[contact_timeout_s])) &&\n'
         '    put "$S/$id/meta"',
