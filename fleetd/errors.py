@@ -20,6 +20,7 @@
     │   └── NewerJournal        a record is of a later release
     ├── HostError               one host, one contact
     │   ├── Unreachable         no connection was made: the host did nothing
+    │   │   └── HostFull        a connection was made, and the host has no room for the helper
     │   ├── HostIdentityError   the host key is not the known one; both fingerprints are in the text
     │   ├── LoginRefused        the host answered and refused the user or key
     │   ├── OutcomeUnknown      the order may or may not have been carried out
@@ -171,6 +172,12 @@ class Unreachable(HostError):
     kind = "unreachable"
 
 
+class HostFull(Unreachable):
+    """The host let us in and has no room for the helper, so it did nothing."""
+
+    kind = "disk-full"
+
+
 class HostIdentityError(HostError):
     """The host key is not the known one: never retried, a person decides."""
 
@@ -178,7 +185,7 @@ class HostIdentityError(HostError):
 
 
 class LoginRefused(HostError):
-    """The host answered and refused the user, the key, or the privilege command."""
+    """The host answered and refused the user, the key, or the privilege command: it did nothing."""
 
     kind = "login-refused"
 

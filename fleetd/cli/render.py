@@ -53,7 +53,8 @@ def rollout_line(rollout: Document) -> str:
 
 def host_line(host: Document) -> str:
     """Return a host of a rollout in one line; of a reason of many lines the first, see ``reason_lines``."""
-    why = f"  ({plain(_first_line(host['reason']))})" if host.get("reason") else ""
+    kind = f"{host['kind']}: " if host.get("kind") else ""
+    why = f"  ({kind}{plain(_first_line(host['reason']))})" if host.get("reason") else ""
     lost = f"  {host['contact']}" if host.get("contact", "ok") != "ok" else ""
     changed = f"  [changed: {plain(host['changed'])}]" if host.get("changed") else ""
     return f"{host['name']}  {host['wave']}  {host['state']}  {short(host.get('to'))}{lost}{why}{changed}"

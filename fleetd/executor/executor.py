@@ -40,6 +40,7 @@ from fleetd.rollout.decision import (
 )
 from fleetd.rollout.observations import Inspected, LockEnded, Looked, Probed, Reached, Witnessed
 from fleetd.rollout.roots import WantedRoots
+from fleetd.rollout.seen import Unheard, unheard
 from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import Task
 
@@ -171,11 +172,11 @@ class Executor:
 
     async def _witness(self, name: str) -> None:
         try:
-            why = await self._contact(name)
+            why, kind = await self._contact(name)
         except Exception as fault:
             _tell(f"asking {name} broke", fault)
-            why = f"a fault in fleetd itself: {fault}"
-        self.report(Witnessed(self._clock.now(), name, why))
+            why, kind = f"a fault in fleetd itself: {fault}", Unheard.UNREACHABLE
+        self.report(Witnessed(self._clock.now(), name, why, kind))
 
     def tell_changes(self, asked: TellChanges) -> None:
         """Say what differs on a host that has failed; nothing waits for it."""
@@ -315,51 +316,51 @@ class Executor:
     async def _inspect(self, question: Inspect, spec: RolloutSpec) -> None:
         host = self._host(question.host)
         if host is None:
-            self._inspected(question, None, (), f"{question.host} is no longer in the fleet file")
+            self._inspected(question, None, (), f"{question.host} is no longer in the fleet file", "")
             return
         try:
             facts = await self._on_host.facts(host, timeout_s=INSPECT_TIMEOUT_S)
         except FleetdError as error:
-            self._inspected(question, None, (), str(error))
+            self._inspected(question, None, (), str(error), error.kind)
             return
         request = ProbeRequest(_named(spec, question.checks), (), None, None)
         results = await self._probe.round(host, request) if question.checks else ()
-        self._inspected(question, facts, results, "")
+        self._inspected(question, facts, results, "", "")
 
     def _inspected(
-        self, question: Inspect, facts: HostFacts | None, results: tuple[CheckResult, ...], why: str
+        self, question: Inspect, facts: HostFacts | None, results: tuple[CheckResult, ...], why: str, kind: str
     ) -> None:
-        now = self._clock.now()
-        self.report(Inspected(now, question.rollout, question.host, question.step, facts, results, why))
+        now, place = self._clock.now(), (question.rollout, question.host, question.step)
+        self.report(Inspected(now, *place, facts, results, why, unheard(kind)))
 
     async def _reach(self, question: Reach) -> None:
-        why = await self._contact(question.host)
+        why, kind = await self._contact(question.host)
         aids = self._power.aids(self._host(question.host))
-        self.report(Reached(self._clock.now(), question.rollout, question.host, question.step, why, aids))
+        self.report(Reached(self._clock.now(), question.rollout, question.host, question.step, why, aids, kind))
 
     async def _unlock(self, question: Unlock) -> None:
         self.report(await self._power.unlock(question, self._host(question.host)))
 
     async def _look(self, question: LookAt, spec: RolloutSpec) -> None:
-        why = await self._contact(question.host)
+        why, kind = await self._contact(question.host)
         host, answered = self._host(question.host), not why
         if host is not None and answered and question.checks:
             request = ProbeRequest(_named(spec, question.checks), (), None, None)
             results = await self._probe.round(host, request)
             bad = [f"{result.check}: {result.text}" for result in results if result.outcome is not CheckOutcome.PASS]
             why = "; ".join(bad)
-        self.report(Looked(self._clock.now(), question.host, answered, why))
+        self.report(Looked(self._clock.now(), question.host, answered, why, kind))
 
-    async def _contact(self, name: str) -> str:
-        """Ask a host for its facts; returns why it did not answer, empty when it did."""
+    async def _contact(self, name: str) -> tuple[str, Unheard]:
+        """Ask a host for its facts; returns why it did not give them, empty when it did, and of what kind that is."""
         host = self._host(name)
         if host is None:
-            return f"{name} is no longer in the fleet file"
+            return f"{name} is no longer in the fleet file", Unheard.UNREACHABLE
         try:
             await self._on_host.facts(host, timeout_s=INSPECT_TIMEOUT_S)
         except FleetdError as error:
-            return str(error)
-        return ""
+            return str(error), unheard(error.kind)
+        return "", Unheard.UNREACHABLE
 
     async def _round(self, question: ProbeRound, spec: RolloutSpec) -> None:
         host = self._host(question.host)

@@ -208,7 +208,7 @@ async def connect(
         except TimeoutError:
             problems.append(f"{address}: no answer in time")
         except asyncssh.PermissionDenied as error:
-            raise LoginRefused(f"{host.name} ({address}): login as {host.user} refused: {error.reason}") from error
+            raise LoginRefused(_refusal_text(host, address, identity, error.reason)) from error
         except LINK_ERRORS as error:
             problems.append(f"{address}: {error}")
     raise Unreachable(f"{host.name}: {'; '.join(problems)}")
@@ -280,6 +280,17 @@ def _leave_out_ignored(connection: asyncssh.SSHClientConnection) -> None:
             send(pkttype, *args, handler=handler)
 
     connection.send_packet = send_packet  # type: ignore[method-assign]  # there is no setting for it
+
+
+def _refusal_text(host: Host, address: str, identity: SshIdentity, reason: str) -> str:
+    keys = " ".join(f"-i {shlex.quote(key)}" for key in identity.client_keys)
+    port = "" if host.port == 22 else f" -p {host.port}"
+    where = address if socket_path(address) is None else host.name
+    return (
+        f"{host.name} ({address}): login as {host.user} refused: {reason}: either the host has no such user (`user` in "
+        "the fleet file), or that user's authorized_keys there lack fleetd's key (`ssh.identity`); to see for yourself,"
+        f" ssh {keys}{port} {host.user}@{where}"
+    )
 
 
 def _identity_text(host: Host, address: str, shown: asyncssh.SSHKey | None) -> str:

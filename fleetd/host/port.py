@@ -9,11 +9,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from fleetd.errors import HostError, HostIdentityError, LoginRefused, OrderRefused, OutcomeUnknown, Unreachable
+from fleetd.errors import (
+    HostError,
+    HostFull,
+    HostIdentityError,
+    LoginRefused,
+    OrderRefused,
+    OutcomeUnknown,
+    Unreachable,
+)
 from fleetd.host.connection import SshIdentity, SshLink, connect
 from fleetd.host.wire import REPLY_LIMIT_BYTES, Reply, WireError, encode_order, facts_of, parse_reply, status_of
 from fleetd.model.facts import HostFacts, HostStatus
-from fleetd.model.fleet import Host
+from fleetd.model.fleet import Host, Privilege
 from fleetd.model.order import Order
 from fleetd.ports import ByteChannel, Clock
 from fleetd.rollout.timing import BUILD_TIMEOUT_S, COPY_TIMEOUT_S
@@ -58,7 +66,11 @@ trap 'rm -rf "$d"' EXIT
 f=$d/$1
 cat > "$f"
 chmod 755 "$f"
-p=$(nix-store --add "$f")
+full() {
+  b=$(($(stat -f -c '%a * %S' /nix/store))) && [ "$b" -lt 1000000 ] &&
+    echo "No space left on device: the helper takes $(wc -c <"$f") bytes, and /nix/store has $b bytes free" >&2
+}
+p=$(nix-store --add "$f") || { full; exit 1; }
 mkdir -p "$2"
 ln -sfn "$p" "$2/helper"
 nix-store --add "$f"
@@ -66,7 +78,8 @@ nix-store --add "$f"
 """Makes the helper a path of the host's store, named ``$1`` and rooted in ``$2``, and prints it.
 
 By its content, so that the path names exactly this program and nobody can change it. Added twice: nothing holds it from
-the end of the first command until a collector that starts later sees the root.
+the end of the first command until a collector that starts later sees the root. On a full disk SQLite says "disk I/O
+error" and no number; Nix's database and its log want a few hundred kilobytes, so that below 1 MB that is why.
 """
 
 INSTALL_S = 30.0
@@ -81,6 +94,41 @@ async def _never_ran(channel: ByteChannel) -> bool:
     """Whether a command that said nothing was not found, by a shell or by sudo."""
     status = await channel.wait(INSTALL_S)
     return status == 127 or (status == 1 and "command not found" in channel.stderr_tail())
+
+
+NO_PRIVILEGE = (
+    "a password is required",
+    "a terminal is required",
+    "is not in the sudoers file",
+    "is not allowed to",
+    "may not run sudo",
+    "Operation not permitted",
+    "Permission denied",
+    "Authentication required",
+    "authentication required",
+)
+"""What sudo, doas, run0 and the kernel say to a user who may not do what the helper does."""
+
+
+def _lacks_privilege(said: str) -> bool:
+    return any(words in said for words in NO_PRIVILEGE)
+
+
+def _no_privilege(host: Host, said: str) -> LoginRefused:
+    how = "without a privilege command" if host.privilege is Privilege.NONE else f"through {host.privilege.value}"
+    return LoginRefused(
+        f"{host.name}: {host.user} may log in and, {how}, not become root "
+        f"(it said: {said}): `user` or `privilege` in the fleet file, or what that user is allowed there, is wrong"
+    )
+
+
+def _not_installed(host: Host, said: str) -> HostError:
+    """Say why the helper could not be brought, which is the first thing that is written on a host."""
+    if "No space left on device" in said or "Disk quota exceeded" in said or "disk is full" in said:
+        return HostFull(f"{host.name}: its disk is full: there is no room for the helper (it said: {said})")
+    if _lacks_privilege(said):
+        return _no_privilege(host, said)
+    return Unreachable(f"{host.name}: the helper cannot be installed: {said}")
 
 
 class _Contact:
@@ -311,6 +359,9 @@ class SshHosts:
             if not reply and await _never_ran(channel):
                 raise _NotThere(str(error)) from error
             said = channel.stderr_tail().strip()[-300:]
+            if not reply and host.privilege is not Privilege.NONE and _lacks_privilege(said):
+                # The privilege command spoke in place of the helper, which therefore never ran.
+                raise _no_privilege(host, said) from error
             raise OutcomeUnknown(f"{host.name}: {error}{': ' + said if said else ''}") from error
 
     def _status(self, host: Host, reply: Reply) -> HostStatus:
@@ -330,7 +381,7 @@ class SshHosts:
             script = ["sh", "-c", INSTALL_HELPER, "sh", self._helper_name, HELPER_ROOTS]
             found, problem = await self._say(link, script, self._helper, privileged=True)
             if not found.startswith("/nix/store/"):
-                raise Unreachable(f"{host.name}: the helper cannot be installed: {problem or found}")
+                raise _not_installed(host, problem or found)
         contact.helper = link.helper = found
         return found
 

@@ -169,7 +169,8 @@ def _silent(world: World, rollout: Rollout, host: str) -> Blocked | None:
         return None
     going_back = rollout.hosts[host].task.direction is Direction.ROLLBACK
     until = seen.silent_since + ROLLBACK_REACH_S if going_back else seen.next_round_at
-    return Blocked(Reason.UNREACHABLE, f"does not answer, and is asked on: {seen.unreachable}", until, "", (host,))
+    text = f"{seen.unheard.does}, and is asked on: {seen.unreachable}"
+    return Blocked(Reason(seen.unheard), text, until, "", (host,))
 
 
 def _silent_on_their_way_back(world: World, rollout: Rollout) -> list[Blocked]:
@@ -269,10 +270,11 @@ def explain(world: World, name: str, now: float) -> str:
         lines.append(f"{mark} wave {wave.name}: {words or 'empty'}")
         for host in wave.hosts:
             state, blocked = rollout.hosts[host], host_waits(world, name, host, now)
+            word = f"{shown(state)} ({state.kind})" if isinstance(state, Deferred | Failed) else shown(state)
             if blocked is not None:
-                lines.append(f"    {host} {shown(state)}: {_told(blocked)}")
+                lines.append(f"    {host} {word}: {_told(blocked)}")
             elif reason_of(state):
-                lines.append(f"    {host} {shown(state)}: {reason_of(state)}")
+                lines.append(f"    {host} {word}: {reason_of(state)}")
     return "\n".join(lines) + "\n"
 
 

@@ -169,7 +169,8 @@ def _unreachable(rollout: Rollout) -> str:
     allowed = max(1, rollout.header.spec.policy.unreachable_budget.budget(len(rollout.hosts)))
     if len(lost) <= allowed:
         return ""
-    return f"{len(lost)} hosts are out of reach, {allowed} allowed: {', '.join(lost[:5])}"
+    named = ", ".join(f"{host} ({getattr(rollout.hosts[host], 'kind', '')})" for host in lost[:5])
+    return f"{len(lost)} hosts are out of reach, {allowed} allowed: {named}"
 
 
 def ask_approval(draft: Draft, name: str, rollout: Rollout) -> bool:

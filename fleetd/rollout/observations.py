@@ -12,7 +12,7 @@ from fleetd.rollout.contact import WITNESSES
 from fleetd.rollout.events import Ailment
 from fleetd.rollout.health import observe
 from fleetd.rollout.patrol import judge, take_sighting
-from fleetd.rollout.seen import Look, Observation
+from fleetd.rollout.seen import Look, Observation, Unheard
 from fleetd.rollout.sightings import Sighted
 from fleetd.rollout.starting import INSPECT_AGAIN_S
 from fleetd.rollout.states import Committed, Current, LiveState, TrialKept
@@ -24,7 +24,10 @@ CANDIDATES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """A host answered with its facts and a first round of its checks, or did not (``unreachable`` says why)."""
+    """A host answered with its facts and a first round of its checks, or did not (``unreachable`` says why).
+
+    ``unheard`` is of what kind that was, here and below.
+    """
 
     at: float
     rollout: str
@@ -33,6 +36,7 @@ class Inspected:
     facts: HostFacts | None
     baseline: tuple[CheckResult, ...]
     unreachable: str
+    unheard: Unheard = Unheard.UNREACHABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Reached:
     step: int
     unreachable: str
     aids: tuple[Aid, ...] = ()
+    unheard: Unheard = Unheard.UNREACHABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,7 @@ class Witnessed:
     at: float
     host: str
     unreachable: str
+    unheard: Unheard = Unheard.UNREACHABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,7 @@ class Looked:
     host: str
     answered: bool
     why: str
+    unheard: Unheard = Unheard.UNREACHABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,7 @@ def note(world: World, message: Observed) -> None:
         case Inspected():
             seen.asking = ""
             if message.facts is None:
-                _not_reached(seen, message.at, message.unreachable)
+                _not_reached(seen, message.at, message.unreachable, message.unheard)
                 seen.next_round_at = message.at + INSPECT_AGAIN_S
             else:
                 seen.failures = 0
@@ -145,7 +152,7 @@ def note(world: World, message: Observed) -> None:
         case Reached():
             seen.asking, seen.aids = "", message.aids
             if message.unreachable:
-                _not_reached(seen, message.at, message.unreachable)
+                _not_reached(seen, message.at, message.unreachable, message.unheard)
             else:
                 seen.failures, seen.reached_at = 0, message.at
         case Unlocked():
@@ -163,11 +170,11 @@ def note(world: World, message: Observed) -> None:
                 seen.extended_at = message.at
 
 
-def _not_reached(seen: Observation, at: float, why: str) -> None:
+def _not_reached(seen: Observation, at: float, why: str, unheard: Unheard) -> None:
     if not seen.failures:
         seen.silent_since = at
     seen.failures += 1
-    seen.unreachable = why
+    seen.unreachable, seen.unheard = why, unheard
     seen.asked_at = at
 
 
@@ -205,12 +212,14 @@ def _take_contact(world: World, message: Contact) -> None:
 def _answered(message: Contact) -> bool | None:
     """Return whether a host answered; None where nothing was learnt."""
     match message:
-        case Inspected() | Sighted():
+        case Sighted():
             return message.facts is not None
+        case Inspected():
+            return message.facts is not None or message.unheard.is_answer
         case Reached() | Witnessed():
-            return not message.unreachable
+            return not message.unreachable or message.unheard.is_answer
         case Looked():
-            return message.answered
+            return message.answered or message.unheard.is_answer
         case Probed(results=()):
             return None
         case Probed(results=results):

@@ -3,11 +3,53 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import assert_never
 
 from fleetd.model.check import CheckResult
 from fleetd.model.facts import HostFacts
 from fleetd.model.program import Aid
 from fleetd.rollout.health import Health
+
+
+class Unheard(StrEnum):
+    """Why a host told nothing of itself before anything was done there, a word each; policies treat them alike."""
+
+    UNREACHABLE = "unreachable"
+    LOGIN_REFUSED = "login-refused"
+    """It proved to be this host, and refused the user, the key or the privilege command."""
+    HOST_IDENTITY = "host-identity"
+    """Something with another host key answered, or nothing is known by which this host could prove itself."""
+    DISK_FULL = "disk-full"
+    """It let us in, and has no room for the helper that would answer."""
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the host itself was heard. What has another key may be anybody, where a network was rearranged."""
+        return self in (Unheard.LOGIN_REFUSED, Unheard.DISK_FULL)
+
+    @property
+    def does(self) -> str:
+        """What such a host does, after its name."""
+        match self:
+            case Unheard.UNREACHABLE:
+                return "does not answer"
+            case Unheard.LOGIN_REFUSED:
+                return "refuses the login"
+            case Unheard.HOST_IDENTITY:
+                return "cannot prove to be this host"
+            case Unheard.DISK_FULL:
+                return "has a full disk"
+            case _:
+                assert_never(self)
+
+
+UNHEARD = frozenset(Unheard)
+
+
+def unheard(kind: str) -> Unheard:
+    """Return the word for an error of this kind; whatever has no word of its own is a host that was not reached."""
+    return Unheard(kind) if kind in UNHEARD else Unheard.UNREACHABLE
 
 
 @dataclass(slots=True)
@@ -30,6 +72,8 @@ class Observation:
     silent_since: float = 0.0
     """When it failed to answer for the first of those times."""
     unreachable: str = ""
+    unheard: Unheard = Unheard.UNREACHABLE
+    """Of what kind the last of those failures was."""
     failures: int = 0
     health: Health = field(default_factory=Health)
     asking: str = ""

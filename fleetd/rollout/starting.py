@@ -17,7 +17,7 @@ from fleetd.rollout.health import passed
 from fleetd.rollout.preflight import blocks, newer_controller, stages
 from fleetd.rollout.preparing import COPIES
 from fleetd.rollout.quorum import keeps_quorum
-from fleetd.rollout.seen import Observation
+from fleetd.rollout.seen import Observation, Unheard
 from fleetd.rollout.spec import HostPlan, Kind
 from fleetd.rollout.states import Copied, Copying, Direction, DryRunning, HostState, Lost, Pending, is_final
 from fleetd.rollout.tally import BACK, Mark
@@ -152,7 +152,8 @@ def _plan_pending(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, sta
         draft.wake(state.retry_at)
         return
     if state.copies_failed >= COPIES:
-        _pass_over(draft, name, rollout, plan, f"the copy was cut {state.copies_failed} times")
+        reason = f"the copy was cut {state.copies_failed} times"
+        _pass_over(draft, name, rollout, plan, Unheard.UNREACHABLE, reason)
         return
     facts = _inspected(draft, name, rollout, plan, since=draft.now - FACTS_FRESH_S)
     if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):
@@ -311,7 +312,7 @@ def _inspected(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, *, sin
             draft.wake(seen.inspected_at + INSPECT_AGAIN_S)
             return None
     if seen.failures >= INSPECTIONS and not _is_waited_for(draft, rollout.hosts[plan.name], seen):
-        _pass_over(draft, name, rollout, plan, seen.unreachable)
+        _pass_over(draft, name, rollout, plan, seen.unheard, seen.unreachable)
         return None
     if seen.failures and draft.now < seen.next_round_at:
         draft.wake(seen.next_round_at)
@@ -332,16 +333,16 @@ def _is_waited_for(draft: Draft, state: HostState, seen: Observation) -> bool:
     return draft.now < seen.silent_since + ROLLBACK_REACH_S
 
 
-def _pass_over(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, reason: str) -> None:
+def _pass_over(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, kind: Unheard, reason: str) -> None:
     """Defer a host that is out of reach, or fail it where the policy says so; not while it may be ours to reach it."""
     if not draft.world.contacts.counts(plan.name):
         return
     fails = rollout.header.spec.policy.unreachable is Unreachable.FAIL
     going_back = rollout.hosts[plan.name].task.direction is Direction.ROLLBACK
     if fails or going_back:
-        draft.add(e.HostFailed(draft.now, name, plan.name, "unreachable", reason))
+        draft.add(e.HostFailed(draft.now, name, plan.name, kind.value, reason))
     else:
-        draft.add(e.HostDeferred(draft.now, name, plan.name, "unreachable", reason))
+        draft.add(e.HostDeferred(draft.now, name, plan.name, kind.value, reason))
 
 
 def _is_settled_by(

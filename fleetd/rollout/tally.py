@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
+from fleetd.rollout.seen import UNHEARD
 from fleetd.rollout.spec import HostPlan, Wave
 from fleetd.rollout.states import (
     SOURCE_FAILED,
@@ -43,6 +44,7 @@ class Mark(StrEnum):
     PASSED_OVER = "passed-over"
     """Does not count in its wave, and is replaced there."""
     UNREACHABLE = "unreachable"
+    """Could not be asked what it is, for whatever reason (``Unheard``)."""
     DEFERRED = "deferred"
     COMMITTED = "committed"
     """Or the like of other goals: has the rollout's system, and can be taken back."""
@@ -77,7 +79,7 @@ def marks_of(state: HostState) -> tuple[Mark, ...]:
                 found.append(Mark.UNBUILT)
         case Deferred(kind=kind):
             found += [Mark.PASSED_OVER, Mark.DEFERRED]
-            if kind == "unreachable":
+            if kind in UNHEARD:
                 found.append(Mark.UNREACHABLE)
         case Failed(kind=kind) if kind == SOURCE_FAILED:
             found.append(Mark.PASSED_OVER)

@@ -96,7 +96,7 @@ async def test_a_pipe_is_told_how_far_builds_are_and_why_one_failed(daemon: Daem
     out, _err = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 7
     assert out.decode().splitlines()[:3] == [
-        "web1  canary  failed  -  (x.drv does not build: error: builder failed …)",
+        "web1  canary  failed  -  (source: x.drv does not build: error: builder failed …)",
         "    the end of its log:",
         "    linux> no \N{REPLACEMENT CHARACTER}[2J space",
     ]

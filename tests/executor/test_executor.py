@@ -7,6 +7,14 @@ from typing import Any
 
 import pytest
 
+from fleetd.errors import (
+    FleetdError,
+    HostFull,
+    HostIdentityError,
+    LoginRefused,
+    OutcomeUnknown,
+    Unreachable,
+)
 from fleetd.executor.activity import Activity
 from fleetd.executor.broken import Outcome
 from fleetd.executor.executor import Executor, Job
@@ -14,10 +22,12 @@ from fleetd.model.fence import Fence
 from fleetd.model.fleet import Fleet, Host
 from fleetd.model.goal import Goal
 from fleetd.model.policy import Policy
+from fleetd.model.program import Aid
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
-from fleetd.rollout.decision import Capacity, Extend, Inspect, LockRevision, ProbeRound, Question
-from fleetd.rollout.observations import Extended, Inspected, LockEnded, Probed
+from fleetd.rollout.decision import Capacity, Extend, Inspect, LockRevision, LookAt, ProbeRound, Question, Reach
+from fleetd.rollout.observations import Extended, Inspected, LockEnded, Looked, Probed, Reached, Witnessed
+from fleetd.rollout.seen import Unheard
 from fleetd.rollout.spec import Kind, RolloutSpec
 from fleetd.rollout.states import Direction, Task
 
@@ -25,6 +35,20 @@ TO = StorePath(f"/nix/store/{'1' * 32}-nixos-system-web1-v2")
 FENCE = Fence(1, 7)
 SPEC = RolloutSpec("r-1", Kind.DEPLOY, "v2", None, "*", Goal.SWITCH, Policy(), (), (), (), "test", "", 5.0)
 FLEET = Fleet({"web1": Host("web1", ("127.0.0.1",))})
+
+
+class Unwilling:
+    """Stands for hosts that tell nothing of themselves, for the reason given."""
+
+    def __init__(self, why: FleetdError) -> None:
+        self._why = why
+
+    def aids(self, _host: Host | None) -> tuple[Aid, ...]:
+        return ()
+
+    async def facts(self, _host: Host, *, timeout_s: float) -> None:
+        del timeout_s
+        raise self._why
 
 
 class Broken:
@@ -45,19 +69,19 @@ class FakeClock:
         del seconds
 
 
-async def outcomes(work: e.IntentEvent | Question) -> list[Outcome]:
-    """Let an executor with broken adapters do one thing, and return what it reports."""
+async def outcomes(work: e.IntentEvent | Question | str, on_host: Any = None) -> list[Outcome]:
+    """Let an executor with broken adapters do one thing, or ask a witness, and return what it reports."""
     broken: Any = Broken()
     executor = Executor(
         clock=FakeClock(),
-        on_host=broken,
+        on_host=on_host or broken,
         sources=broken,
         pusher=broken,
         targets=broken,
         probe=broken,
         fleet=lambda: FLEET,
         limits=Capacity(),
-        power=broken,
+        power=on_host or broken,
         activity=Activity(FakeClock()),
     )
     told: list[Outcome] = []
@@ -66,10 +90,12 @@ async def outcomes(work: e.IntentEvent | Question) -> list[Outcome]:
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context["exception"]))
     if isinstance(work, e.IntentEvent):
         executor.start(Job(work, SPEC, Task(TO), "/nix/store/x.drv", None))
+    elif isinstance(work, str):
+        executor.witness(work)
     else:
         executor.ask(work, SPEC)
     await asyncio.sleep(0.05)
-    assert [type(fault) for fault in faults] == [RuntimeError]
+    assert [type(fault) for fault in faults] == ([] if on_host else [RuntimeError])
     assert executor.capacity() == Capacity()
     await executor.close()
     return told
@@ -121,3 +147,23 @@ async def test_a_question_that_breaks_is_answered_and_proves_nothing(question: Q
                 assert not answer.done
             case _:
                 pass
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (LoginRefused("no such user"), Unheard.LOGIN_REFUSED),
+        (HostIdentityError("another key"), Unheard.HOST_IDENTITY),
+        (HostFull("no room"), Unheard.DISK_FULL),
+        (Unreachable("no answer"), Unheard.UNREACHABLE),
+        (OutcomeUnknown("half a reply"), Unheard.UNREACHABLE),
+    ],
+)
+async def test_every_question_says_of_what_kind_a_silence_is(error: FleetdError, kind: Unheard) -> None:
+    host = Unwilling(error)
+    for question in (Inspect("r-1", "web1", 1, ()), Reach("r-1", "web1", 1), LookAt("r-1", "web1", ()), "web1"):
+        (told,) = await outcomes(question, host)
+        assert isinstance(told, Inspected | Reached | Looked | Witnessed)
+        assert told.unheard is kind
+        assert str(error) in (told.why if isinstance(told, Looked) else told.unreachable)

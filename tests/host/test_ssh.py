@@ -13,7 +13,15 @@ import asyncssh
 import pytest
 import pytest_asyncio
 
-from fleetd.errors import FleetdError, HostIdentityError, LoginRefused, OrderRefused, OutcomeUnknown, Unreachable
+from fleetd.errors import (
+    FleetdError,
+    HostError,
+    HostIdentityError,
+    LoginRefused,
+    OrderRefused,
+    OutcomeUnknown,
+    Unreachable,
+)
 from fleetd.host import connection
 from fleetd.host.connection import SshIdentity, command_line, connect
 from fleetd.host.port import SshHosts
@@ -308,10 +316,37 @@ async def test_a_refusal_carries_the_helpers_word(server: SshServer, ask: SshHos
 
 
 @pytest.mark.asyncio
-async def test_a_helper_that_cannot_be_installed_is_told_in_its_words(server: SshServer, ask: SshHosts) -> None:
-    server.install = reply(b"", stderr=b"sudo: a password is required\n", status=1)
-    with pytest.raises(Unreachable, match="a password is required"):
-        await ask.status(server.host(privilege=Privilege.SUDO), timeout_s=10)
+@pytest.mark.parametrize(
+    ("said", "kind", "privilege"),
+    [
+        (b"sudo: a password is required\n", "login-refused", Privilege.SUDO),
+        (b"kim is not in the sudoers file.\n", "login-refused", Privilege.SUDO),
+        (b"mkdir: cannot create directory '/nix/var/nix/gcroots/fleetd': Permission denied", "login-refused", None),
+        (b"cat: write error: No space left on device\n", "disk-full", None),
+        (b"error: Disk quota exceeded\n", "disk-full", None),
+        (b"nix-store: not found\n", "unreachable", None),
+    ],
+)
+async def test_a_helper_that_cannot_be_installed_is_told_in_its_words_and_by_its_kind(
+    server: SshServer, ask: SshHosts, said: bytes, kind: str, privilege: Privilege | None
+) -> None:
+    server.install = reply(b"", stderr=said, status=1)
+    with pytest.raises(HostError, match=re.escape(said.decode().strip())) as caught:
+        await ask.status(server.host(privilege=privilege or Privilege.NONE), timeout_s=10)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.asyncio
+async def test_a_privilege_command_that_refuses_is_no_unknown_outcome(server: SshServer, ask: SshHosts) -> None:
+    host = server.host(privilege=Privilege.SUDO)
+    await ask.status(host, timeout_s=10)
+    server.answers["settle"] = reply(b"", stderr=b"sudo: a password is required\n", status=1)
+    with pytest.raises(LoginRefused, match="may log in and, through sudo, not become root"):
+        await ask.order(host, SETTLE, timeout_s=10)
+    # What a helper wrote before it ended may have had an effect, whatever it complains of.
+    server.answers["settle"] = reply(STATUS[:30], stderr=b"put: Permission denied\n", status=1)
+    with pytest.raises(OutcomeUnknown):
+        await ask.order(host, SETTLE, timeout_s=10)
 
 
 @pytest.mark.asyncio

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from fleetd.model.check import CheckOutcome, CheckResult
 from fleetd.model.facts import HelperState, Verdict
 from fleetd.rollout import events as e
@@ -11,6 +13,7 @@ from fleetd.rollout.blocked import Reason, host_waits, rollout_waits
 from fleetd.rollout.contact import ASK_AGAIN_S, LONG_LOST_S, WITNESSES
 from fleetd.rollout.decision import Decision, Witness
 from fleetd.rollout.observations import Inspected, Probed, Reached, Witnessed, note, witnesses
+from fleetd.rollout.seen import Unheard
 from fleetd.rollout.spec import Wave
 from fleetd.rollout.states import Committed, Deferred, Lost, Reverted, Trial
 from tests.rollout.test_planner import decide, hosts_of
@@ -202,6 +205,26 @@ def test_a_host_that_cannot_be_reached_is_not_passed_over_in_a_doubt() -> None:
     assert hosts_of(decide(built), e.HostDeferred) == []
     ask_witnesses(built, "h3", "h4")
     assert hosts_of(decide(built), e.HostDeferred) == ["h2"]
+
+
+@pytest.mark.parametrize("kind", Unheard)
+def test_only_a_host_that_proves_to_be_itself_was_heard(kind: Unheard) -> None:
+    """A refused login is an answer; another host's key is none, since a network may lead to other hosts now."""
+    built = cut_off()
+    for host in FLEET:
+        note(built.world, Witnessed(built.now, host, "its words", kind))
+    is_heard = kind in (Unheard.LOGIN_REFUSED, Unheard.DISK_FULL)
+    assert built.world.contacts.hears_again(built.now) is is_heard
+
+
+@pytest.mark.parametrize("kind", Unheard)
+def test_a_refused_login_raises_no_doubt_of_the_controllers_network(kind: Unheard) -> None:
+    built = soaking()
+    built.apply(e.WavePassed(built.now, "r-1", 0))
+    built.world.contacts.hear("h2", built.now)
+    step = built.world.observation("r-1", "h2").step
+    note(built.world, Inspected(built.now, "r-1", "h2", step, None, (), "its words", kind))
+    assert (built.world.contacts.doubt is None) is kind.is_answer
 
 
 def test_a_host_is_not_given_up_while_nobody_is_heard() -> None:

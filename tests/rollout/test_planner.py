@@ -10,13 +10,16 @@ from fleetd.model.check import BUILT_IN_CHECKS, CheckOutcome, CheckResult
 from fleetd.model.facts import HelperState
 from fleetd.model.fence import Fence
 from fleetd.model.fleet import Installable, Prebuilt
-from fleetd.model.policy import FailureBudget, OnFailure, Size
+from fleetd.model.policy import FailureBudget, OnFailure, Size, Unreachable
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
+from fleetd.rollout.blocked import explain, host_waits
 from fleetd.rollout.decision import Capacity, Decision, Extend, Inspect, Reach
+from fleetd.rollout.documents import host_document
 from fleetd.rollout.health import Health, observe
 from fleetd.rollout.observations import Inspected, Probed, Reached, note
 from fleetd.rollout.planner import plan
+from fleetd.rollout.seen import Unheard
 from fleetd.rollout.spec import Kind, Wave
 from fleetd.rollout.states import Deferred, LiveState, Lost, is_unproven
 from tests.rollout.worlds import POLICY, Built, facts_of, spec_of, system
@@ -366,18 +369,49 @@ def test_a_copy_that_never_ends_is_ended() -> None:
     assert hosts_of(decide(built, 60.0), e.CopyRefused) == ["h1"]
 
 
-def test_a_host_out_of_reach_before_its_trial_is_no_failure() -> None:
-    built = Built()
-    built.rollout("r-1", "h1", "h2")
+def refuse(built: Built, kind: Unheard, *hosts: str) -> None:
+    """Let hosts fail to say what they are, twice."""
     for _ in range(2):
         decide(built, 3.0)
-        step = built.world.observation("r-1", "h1").step
-        note(built.world, Inspected(built.now, "r-1", "h1", step, None, (), "no answer"))
+        for host in hosts:
+            step = built.world.observation("r-1", host).step
+            note(built.world, Inspected(built.now, "r-1", host, step, None, (), "its words", kind))
+
+
+@pytest.mark.parametrize("kind", Unheard)
+def test_a_host_out_of_reach_before_its_trial_is_no_failure(kind: Unheard) -> None:
+    built = Built()
+    built.rollout("r-1", "h1", "h2")
+    refuse(built, kind, "h1")
+    waits = host_waits(built.world, "r-1", "h1", built.now)
+    assert waits is not None
+    assert waits.reason == kind.value
     decision = decide(built, 3.0)
-    assert hosts_of(decision, e.HostDeferred) == ["h1"]
+    assert [(event.host, event.kind) for event in decision.events if isinstance(event, e.HostDeferred)] == [
+        ("h1", kind.value)
+    ]
     for event in decision.events:
         built.apply(event)
-    assert isinstance(built.world.rollouts["r-1"].hosts["h1"], Deferred)
+    rollout = built.world.rollouts["r-1"]
+    assert isinstance(rollout.hosts["h1"], Deferred)
+    assert host_document(rollout, "h1")["kind"] == kind.value
+    assert f"h1 deferred ({kind.value}): its words" in explain(built.world, "r-1", built.now)
+
+
+@pytest.mark.parametrize("kind", Unheard)
+def test_a_policy_treats_hosts_alike_however_they_cannot_be_asked(kind: Unheard) -> None:
+    built = Built()
+    built.rollout("r-1", "h1", "h2", policy=replace(POLICY, unreachable=Unreachable.FAIL))
+    refuse(built, kind, "h1")
+    failed = [(event.host, event.kind) for event in decide(built, 3.0).events if isinstance(event, e.HostFailed)]
+    assert failed == [("h1", kind.value)]
+
+    budget = Built()
+    budget.rollout("r-1", "h1", "h2", "h3", policy=replace(POLICY, unreachable_budget=Size(count=1)))
+    for host in ("h1", "h2"):
+        budget.apply(e.HostDeferred(budget.now, "r-1", host, kind.value, "its words"))
+    failing = [event.reason for event in decide(budget).events if isinstance(event, e.RolloutFailing)]
+    assert failing == [f"2 hosts are out of reach, 1 allowed: h1 ({kind.value}), h2 ({kind.value})"]
 
 
 def test_a_stranded_host_is_left_alone_until_it_is_cleared() -> None:
