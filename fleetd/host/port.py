@@ -11,7 +11,6 @@ from pathlib import Path
 
 from fleetd.errors import (
     HostError,
-    HostFull,
     HostIdentityError,
     LoginRefused,
     OrderRefused,
@@ -19,6 +18,7 @@ from fleetd.errors import (
     Unreachable,
 )
 from fleetd.host.connection import SshIdentity, SshLink, connect
+from fleetd.host.refusals import lacks_privilege, no_privilege, not_installed
 from fleetd.host.wire import REPLY_LIMIT_BYTES, Reply, WireError, encode_order, facts_of, parse_reply, status_of
 from fleetd.model.facts import HostFacts, HostStatus
 from fleetd.model.fleet import Host, Privilege
@@ -94,41 +94,6 @@ async def _never_ran(channel: ByteChannel) -> bool:
     """Whether a command that said nothing was not found, by a shell or by sudo."""
     status = await channel.wait(INSTALL_S)
     return status == 127 or (status == 1 and "command not found" in channel.stderr_tail())
-
-
-NO_PRIVILEGE = (
-    "a password is required",
-    "a terminal is required",
-    "is not in the sudoers file",
-    "is not allowed to",
-    "may not run sudo",
-    "Operation not permitted",
-    "Permission denied",
-    "Authentication required",
-    "authentication required",
-)
-"""What sudo, doas, run0 and the kernel say to a user who may not do what the helper does."""
-
-
-def _lacks_privilege(said: str) -> bool:
-    return any(words in said for words in NO_PRIVILEGE)
-
-
-def _no_privilege(host: Host, said: str) -> LoginRefused:
-    how = "without a privilege command" if host.privilege is Privilege.NONE else f"through {host.privilege.value}"
-    return LoginRefused(
-        f"{host.name}: {host.user} may log in and, {how}, not become root "
-        f"(it said: {said}): `user` or `privilege` in the fleet file, or what that user is allowed there, is wrong"
-    )
-
-
-def _not_installed(host: Host, said: str) -> HostError:
-    """Say why the helper could not be brought, which is the first thing that is written on a host."""
-    if "No space left on device" in said or "Disk quota exceeded" in said or "disk is full" in said:
-        return HostFull(f"{host.name}: its disk is full: there is no room for the helper (it said: {said})")
-    if _lacks_privilege(said):
-        return _no_privilege(host, said)
-    return Unreachable(f"{host.name}: the helper cannot be installed: {said}")
 
 
 class _Contact:
@@ -359,9 +324,9 @@ class SshHosts:
             if not reply and await _never_ran(channel):
                 raise _NotThere(str(error)) from error
             said = channel.stderr_tail().strip()[-300:]
-            if not reply and host.privilege is not Privilege.NONE and _lacks_privilege(said):
+            if not reply and host.privilege is not Privilege.NONE and lacks_privilege(said):
                 # The privilege command spoke in place of the helper, which therefore never ran.
-                raise _no_privilege(host, said) from error
+                raise no_privilege(host, said) from error
             raise OutcomeUnknown(f"{host.name}: {error}{': ' + said if said else ''}") from error
 
     def _status(self, host: Host, reply: Reply) -> HostStatus:
@@ -381,7 +346,7 @@ class SshHosts:
             script = ["sh", "-c", INSTALL_HELPER, "sh", self._helper_name, HELPER_ROOTS]
             found, problem = await self._say(link, script, self._helper, privileged=True)
             if not found.startswith("/nix/store/"):
-                raise _not_installed(host, problem or found)
+                raise not_installed(host, problem or found)
         contact.helper = link.helper = found
         return found
 
