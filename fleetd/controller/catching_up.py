@@ -17,6 +17,7 @@ from fleetd.model.policy import OnDrift, OnFailure, Policy
 from fleetd.model.selector import select
 from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.rollout import events as e
+from fleetd.rollout.decision import own_is_on_trial
 from fleetd.rollout.patrol import is_free
 from fleetd.rollout.preflight import adoptable, blocks, drift_of, newer_controller, stranger_of
 from fleetd.rollout.record import Owed
@@ -32,6 +33,8 @@ LEFT = "what fleetd left"
 def due(world: World, between: Between, now: float) -> list[RolloutSpec]:
     """Return the rollouts that are to begin now."""
     patrol, fleet = world.patrol, between.fleet()
+    if own_is_on_trial(world):
+        return []
     if between.is_broken() or world.fleetwide.isolated is not None or world.fleetwide.freeze is not None:
         patrol.back.clear()
         return []
@@ -60,6 +63,8 @@ def due(world: World, between: Between, now: float) -> list[RolloutSpec]:
 def met(world: World, between: Between, now: float) -> list[e.HostAdopted | e.HostOwed]:
     """Return what becomes of hosts that were just seen to have drifted, by the policies with which they were left."""
     patrol, fleet, found = world.patrol, between.fleet(), list[e.HostAdopted | e.HostOwed]()
+    if own_is_on_trial(world):
+        return []
     if between.is_broken():
         patrol.drifted.clear()
     for host in tuple(patrol.drifted):

@@ -5,15 +5,19 @@ Each is idempotent. What somebody else owns is not replaced in silence: it has t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from fleetd.controller.commands import Document, FreezeFleet, HoldCommand, LockHost, UnfreezeFleet, UnlockHost
 from fleetd.errors import RefusedError
 from fleetd.rollout import events as e
+from fleetd.rollout.codec import encode_event
+from fleetd.rollout.decision import own_is_on_trial
 from fleetd.rollout.fleetwide import Hold
 from fleetd.rollout.held import told
 from fleetd.rollout.reasons import instant
 from fleetd.rollout.spec import Kind, RolloutSpec
+from fleetd.rollout.versions import needs_this_release
 from fleetd.rollout.world import World
 
 
@@ -90,3 +94,19 @@ def hold_document(hold: Hold | None) -> Document | None:
     if hold is None:
         return None
     return {"owner": hold.owner, "reason": hold.reason, "since": instant(hold.since), "until": instant(hold.until)}
+
+
+def refuse_unreadable(world: World, events: Sequence[e.Event]) -> None:
+    """Refuse what the release before could not read, while the control node's own host may go back to it.
+
+    Raises RefusedError.
+    """
+    if not own_is_on_trial(world):
+        return
+    for event in events:
+        kind, _rollout, _host, data = encode_event(event)
+        if needs_this_release(kind, data):
+            raise RefusedError(
+                "the control node's own host is on trial, and the fleetd that it would go back to could not read this:"
+                " say it again when that trial has ended"
+            )

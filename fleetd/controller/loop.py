@@ -34,7 +34,7 @@ from fleetd.controller.commands import (
     UnlockHost,
 )
 from fleetd.controller.folding import fold, records_of
-from fleetd.controller.holds import held, refuse_held
+from fleetd.controller.holds import held, refuse_held, refuse_unreadable
 from fleetd.controller.models import models_of
 from fleetd.controller.retention import shorten
 from fleetd.controller.verbs import adopting, clearing, ending, said
@@ -254,6 +254,7 @@ class Controller:
     ) -> None:
         try:
             said_events, rollout, repeated = self._events_of(waiting.command, now)
+            refuse_unreadable(self.world, said_events)
             for event in said_events:
                 self._call_off(event)
                 self.world.apply(event)

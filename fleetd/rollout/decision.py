@@ -170,6 +170,15 @@ def limit_of(rollout: Rollout, direction: Direction) -> int:
     return min(parallel.rounded_down(total), policy.max_unproven)
 
 
+def own_is_on_trial(world: World) -> bool:
+    """Whether the control node's own host is: where it goes back, the release before this one reads the journal."""
+    return any(_is_own(world.rollouts[name], host) for name, host in world.unproven())
+
+
+def _is_own(rollout: Rollout, host: str) -> bool:
+    return rollout.header.waves[rollout.tally.wave_of[host]].apart
+
+
 class Draft:
     """A decision in the making: what was decided so far counts for the rest of the same plan.
 
@@ -201,8 +210,7 @@ class Draft:
         self.is_isolated = world.fleetwide.isolated is not None
         """Whether the controller hears nobody, or was just found to: nothing starts."""
         self._again: list[Place] = []
-        self.own_is_on_trial = any(self._is_own(place) for place in world.unproven())
-        """Whether the control node's own host is: where it goes back, the release before this one reads the journal."""
+        self.own_is_on_trial = own_is_on_trial(world)
 
     def sees(self, place: Place) -> bool:
         """Whether a host is looked at in this plan, or with an empty host the rollout as a whole."""
@@ -262,11 +270,6 @@ class Draft:
     def fence(self) -> Fence:
         """Return the fence of the event that is added next."""
         return Fence(self.world.term, self.world.seq + len(self._events) + 1)
-
-    def _is_own(self, place: Place) -> bool:
-        name, host = place
-        rollout = self.world.rollouts[name]
-        return rollout.header.waves[rollout.tally.wave_of[host]].apart
 
     def add(self, event: e.Event) -> None:
         """Decide an event, unless the release before this one could not read it and may have to: then it waits."""

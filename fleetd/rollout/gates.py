@@ -12,13 +12,11 @@ from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.brakes import is_held
 from fleetd.rollout.decision import CancelCopy, Draft, LockRevision
-from fleetd.rollout.owed import debt_of
+from fleetd.rollout.owed import OWN_AGAIN_S, debts_of
 from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import (
     Copying,
     Failed,
-    HostState,
-    Lost,
     Pending,
     Placed,
     Staged,
@@ -26,6 +24,7 @@ from fleetd.rollout.states import (
     TrialKept,
     is_evidence,
     is_failure,
+    is_out_of_hand,
     reason_of,
 )
 from fleetd.rollout.tally import BUILD, EVALUATE, Mark
@@ -33,9 +32,6 @@ from fleetd.rollout.world import Rollout, World
 
 SOAK_LOOK_S = 0.5
 """How soon a wave is looked at again that could have soaked by now, and lacks a round of one host."""
-
-OUT_OF_HAND = ("lost", "interfered", "host-state-lost", "newer-controller", "stranded")
-"""Kinds of failure in which a trial had begun, and nobody saw the host back on what it ran before."""
 
 
 def plan_preparation(draft: Draft, name: str, rollout: Rollout) -> None:
@@ -197,7 +193,7 @@ def move_waves(draft: Draft, name: str, rollout: Rollout) -> bool:
     if header.wave >= len(header.waves):
         if rollout.tally.count(Mark.OPEN):
             return False  # a host of an earlier wave is tried once more
-        draft.add(_finished(draft, name, rollout))
+        _finish(draft, name, rollout)
         return True
     wave, counts = header.waves[header.wave], rollout.tally.waves[header.wave]
     if counts[Mark.OPEN]:
@@ -209,7 +205,7 @@ def move_waves(draft: Draft, name: str, rollout: Rollout) -> bool:
     if not counts[Mark.EVIDENCE]:
         # A wave never passes on nothing: no other host was there to take, so this is the end.
         if not rollout.tally.count(Mark.OPEN):
-            draft.add(_finished(draft, name, rollout))
+            _finish(draft, name, rollout)
         elif header.wave == len(header.waves) - 1 or not wave.hosts:
             return False  # a host of an earlier wave is tried once more
         else:
@@ -341,6 +337,17 @@ def _rollback_target(draft: Draft, host: str, state: Placed) -> StorePath:
     return state.old if good is None or good == state.task.to else good
 
 
+def _finish(draft: Draft, name: str, rollout: Rollout) -> None:
+    """End a rollout, and tell what it owes: not before that may be written, or it would be owed nowhere."""
+    finished = _finished(draft, name, rollout)
+    debts = debts_of(finished, rollout.header.spec, rollout.hosts, draft.world.record)
+    if debts and draft.own_is_on_trial:
+        draft.wake(draft.now + OWN_AGAIN_S)
+        return
+    for event in (*debts, finished):
+        draft.add(event)
+
+
 def _finished(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
     """The end of a rollout that did not exceed a budget."""
     states = rollout.hosts.values()
@@ -352,10 +359,6 @@ def _finished(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
         phase, reason = e.Phase.SUCCEEDED, ""
     else:
         phase, reason = e.Phase.INCOMPLETE, _any_reason(rollout)
-        for host, state in rollout.hosts.items():
-            debt = debt_of(rollout.header.spec, host, state, draft.world.record(host), draft.now)
-            if debt is not None:
-                draft.add(debt)
     return e.RolloutFinished(draft.now, name, phase, reason)
 
 
@@ -367,7 +370,7 @@ def _ended(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
         phase, reason = e.Phase.NEEDS_OPERATOR, _first_reason(rollout, Stranded)
     elif header.failing is not None and header.failing.take_back:
         left = any(isinstance(state, Placed) for state in states)
-        lost = any(_is_out_of_hand(state) for state in states)
+        lost = any(is_out_of_hand(state) for state in states)
         phase = e.Phase.FAILED if left or lost else e.Phase.ROLLED_BACK
     elif header.aborted is not None:
         phase, reason = e.Phase.ABORTED, f"aborted by {header.aborted.by}: {header.aborted.reason}".rstrip(": ")
@@ -376,11 +379,6 @@ def _ended(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
     else:
         phase = e.Phase.FAILED
     return e.RolloutFinished(draft.now, name, phase, reason)
-
-
-def _is_out_of_hand(state: HostState) -> bool:
-    """Whether nobody can say that the host is back on what it ran before."""
-    return isinstance(state, Lost) or (isinstance(state, Failed) and state.kind in OUT_OF_HAND)
 
 
 def _first_reason(rollout: Rollout, kind: type[Failed] | type[Stranded]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fleetd.rollout.brakes import freeze_of, is_braked, lock_of
+from fleetd.rollout.decision import own_is_on_trial
 from fleetd.rollout.fleetwide import Hold
 from fleetd.rollout.quorum import waits_for_group
 from fleetd.rollout.reasons import Blocked, Reason, instant
@@ -14,6 +15,9 @@ from fleetd.rollout.world import Rollout, World
 def rollout_held(world: World, rollout: Rollout, now: float) -> list[Blocked]:
     """Return what keeps a rollout from starting hosts beside its own gates."""
     found = [blocked] if (blocked := _isolated(world)) is not None else []
+    if not rollout.tally.count(Mark.OPEN) and own_is_on_trial(world):
+        text = "what it owes hosts is written when the control node's own host has ended its trial, and then it ends"
+        found.append(Blocked(Reason.OWED, text))
     if not rollout.tally.count(Mark.STARTABLE):
         return found
     freeze = freeze_of(world, rollout)

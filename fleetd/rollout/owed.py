@@ -7,6 +7,7 @@ host once is never tried there again by itself, and nothing is tried for ever.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from fleetd.model.goal import Goal
@@ -40,6 +41,9 @@ LONGEST_WAIT_S = 86400.0
 LASTING = ("needs-reboot", "needs-boot-guard", "volatile-state", "boot-unreadable", "stale-fence")
 """Why hosts refuse a system and would refuse it again: waiting mends none of it, another policy or a person does."""
 
+OWN_AGAIN_S = 5.0
+"""How soon a rollout that owes something is looked at again while that may not be written."""
+
 FAILED_KEPT = 8
 """How many systems that failed on a host are remembered: debts are of the newest revisions."""
 
@@ -52,6 +56,16 @@ def debt_of(spec: RolloutSpec, host: str, state: HostState, record: HostRecord, 
     if to is None or to in record.failed or state.task.direction is not Direction.DEPLOY:
         return None
     return e.HostOwed(at, spec.id, host, to, spec.policy.name, state.task.derivation)
+
+
+def debts_of(
+    end: e.RolloutFinished, spec: RolloutSpec, hosts: Mapping[str, HostState], record_of: Callable[[str], HostRecord]
+) -> list[e.Event]:
+    """Return what a rollout owes its hosts by the way in which it ends."""
+    if end.phase is not e.Phase.INCOMPLETE:
+        return []
+    debts = (debt_of(spec, host, state, record_of(host), end.at) for host, state in hosts.items())
+    return [debt for debt in debts if debt is not None]
 
 
 def owed_from(record: HostRecord, event: e.HostOwed, state: HostState | None) -> HostRecord:

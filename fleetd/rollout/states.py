@@ -376,3 +376,12 @@ def is_progress(before: HostState, after: HostState) -> bool:
             return True
         case _:
             return is_final(after) and not is_final(before)
+
+
+OUT_OF_HAND = ("lost", "interfered", "host-state-lost", "newer-controller", "stranded")
+"""Kinds of failure in which a trial had begun, and nobody saw the host back on what it ran before."""
+
+
+def is_out_of_hand(state: HostState) -> bool:
+    """Whether nobody can say that the host is back on what it ran before."""
+    return isinstance(state, Lost) or (isinstance(state, Failed) and state.kind in OUT_OF_HAND)

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from fleetd.controller.catching_up import dropped, due
+from fleetd.controller.holds import refuse_unreadable
 from fleetd.controller.patrolling import Between, refresh
+from fleetd.errors import RefusedError
 from fleetd.model.facts import HelperState
 from fleetd.model.fence import Fence
 from fleetd.model.fleet import Fleet, Host, Prebuilt
@@ -15,7 +17,7 @@ from fleetd.model.policy import OnFailure, Policy
 from fleetd.rollout import events as e
 from fleetd.rollout.observations import note
 from fleetd.rollout.sightings import Sighted
-from fleetd.rollout.spec import Kind, RolloutSpec
+from fleetd.rollout.spec import Kind, RolloutSpec, Wave
 from tests.rollout.test_owed import owed, passed_over
 from tests.rollout.worlds import Built, facts_of, spec_of, system
 
@@ -87,6 +89,26 @@ def test_what_holds_a_host_holds_it_from_this(hold: object) -> None:
     back(built)
     hold(built)  # type: ignore[operator]
     assert begun(built) == []
+
+
+def own_on_trial(built: Built) -> None:
+    built.rollout("r-9", "own", waves=(Wave("own", ("own",), apart=True),))
+    built.bring("r-9", "own", "trial")
+
+
+def test_nothing_begins_that_the_release_before_could_not_read_while_it_may_have_to() -> None:
+    built = passed_over()
+    back(built)
+    own_on_trial(built)
+    assert begun(built) == []
+    restore = e.RolloutRequested(built.now, "r-10", replace(spec_of(("h1",)), kind=Kind.RESTORE))
+    for unread in (e.HostNotOwed(built.now, "h2", "kim", ""), restore):
+        with pytest.raises(RefusedError, match="say it again when that trial has ended"):
+            refuse_unreadable(built.world, (unread,))
+    refuse_unreadable(built.world, (replace(restore, spec=spec_of(("h1",))),))
+    built.bring_on("r-9", "own", "committing", "committed")
+    assert len(begun(built)) == 1, "it was not forgotten"
+    refuse_unreadable(built.world, (restore,))
 
 
 def test_nothing_begins_while_the_fleet_file_is_broken() -> None:

@@ -738,4 +738,18 @@ CORE = (
         "        if False:\n",
         DRIFT,
     ),
+    Mutant(
+        "a rollout ends without what it owes while that may not be written",
+        "fleetd/rollout/gates.py",
+        "    if debts and draft.own_is_on_trial:\n",
+        "    if False:\n",
+        ("tests/rollout/test_own_host_on_trial.py",),
+    ),
+    Mutant(
+        "a person's word is written though the release before may have to read it",
+        "fleetd/controller/holds.py",
+        "    if not own_is_on_trial(world):\n        return\n",
+        "    return\n",
+        OWED,
+    ),
 )

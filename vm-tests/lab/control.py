@@ -74,8 +74,8 @@ def _entry(host: LabHost, more: Mapping[str, object]) -> str:
 class Control:
     """One control node. ``directory`` holds everything; ``start`` and ``stop`` are the process.
 
-    ``names`` are its hosts (default: all of the lab), ``keys`` more keys of single ones, ``extra`` ends its
-    configuration.
+    ``names`` are its hosts (default: all of the lab), ``keys`` more keys of single ones, ``fleet`` begins its fleet
+    file, ``extra`` ends its configuration.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Control:
         names: Sequence[str] = (),
         policy: str = POLICY,
         checks: str = CHECKS,
+        fleet: str = "",
         extra: str = "",
         keys: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
@@ -94,7 +95,7 @@ class Control:
         directory.mkdir(parents=True, exist_ok=True)
         chosen = [host for host in lab.hosts.values() if not names or host.name in names]
         hosts = "".join(_entry(host, (keys or {}).get(host.name, {})) for host in chosen)
-        (directory / "fleet.toml").write_text(hosts + checks + policy)
+        (directory / "fleet.toml").write_text(fleet + hosts + checks + policy)
         (directory / "config.toml").write_text(
             f'[fleet]\npath = "fleet.toml"\n[server]\nlisten = ["{self.server}"]\n[state]\ndirectory = "state"\n'
             f'[ssh]\nidentity = "{lab.private_key}"\n'

@@ -58,13 +58,16 @@ class Scene:
         *,
         policy: str = POLICY,
         checks: str = CHECKS,
+        fleet: str = "",
         extra: str = "",
         keys: Mapping[str, Mapping[str, object]] | None = None,
         start: bool = True,
     ) -> Control:
         """Return a running control node for these hosts; see ``Control`` for the rest."""
         place = self._directory / f"control{len(self.controls)}"
-        control = Control(self.lab, place, names=names, policy=policy, checks=checks, extra=extra, keys=keys)
+        control = Control(
+            self.lab, place, names=names, policy=policy, checks=checks, fleet=fleet, extra=extra, keys=keys
+        )
         self.controls.append(control)
         if start:
             control.start()
