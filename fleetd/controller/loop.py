@@ -61,7 +61,7 @@ from fleetd.rollout.decision import (
 from fleetd.rollout.documents import rollout_document
 from fleetd.rollout.observations import Observed, note
 from fleetd.rollout.planner import plan
-from fleetd.rollout.roots import wanted_roots
+from fleetd.rollout.roots import kept_on, wanted_roots
 from fleetd.rollout.spec import RolloutSpec, rollout_name
 from fleetd.rollout.states import Copying, Pending
 from fleetd.rollout.transitions import IllegalTransition
@@ -340,7 +340,8 @@ class Controller:
             rollout = self.world.rollouts[event.rollout]
             state, header = rollout.hosts[event.host], rollout.header
             derivation = state.derivation if isinstance(state, Pending) else None
-            self._executor.start(Job(event, header.spec, state.task, derivation, header.locked))
+            keep = kept_on(self.world.record(event.host))
+            self._executor.start(Job(event, header.spec, state.task, derivation, header.locked, keep))
 
     def _ask(self, question: Question) -> None:
         match question:

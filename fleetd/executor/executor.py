@@ -67,6 +67,7 @@ class Job:
     task: Task
     derivation: str | None
     locked: str | None
+    keep: tuple[str, ...] = ()  # systems that the host may still go back to
 
 
 class Executor:
@@ -129,7 +130,7 @@ class Executor:
                 self._spawn("program", intent, self._power.cycle(intent, self._host(intent.host)))
             case _:
                 host = self._host(intent.host)
-                self._spawn("order", intent, self._on_host.carry_out(job.spec, job.task, intent, host))
+                self._spawn("order", intent, self._on_host.carry_out(job.spec, job.task, intent, host, job.keep))
 
     def ask(self, question: Question, spec: RolloutSpec) -> None:
         """Start asking a question."""

@@ -81,14 +81,19 @@ class OnHost:
         """Keep no connection to a host for which nothing is to be done for a while."""
         self._hosts.let_go(host)
 
-    async def carry_out(self, spec: RolloutSpec, task: Task, intent: e.OrderIntent, host: Host | None) -> e.Event:
-        """Send the order of an intent and return its outcome; never raises for what the host or the link does."""
+    async def carry_out(
+        self, spec: RolloutSpec, task: Task, intent: e.OrderIntent, host: Host | None, keep: tuple[str, ...] = ()
+    ) -> e.Event:
+        """Send the order of an intent and return its outcome; never raises for what the host or the link does.
+
+        ``keep`` are the systems that the controller may still go back to there.
+        """
         at = self._clock.now
         if host is None:
             text = f"{intent.host} is no longer in the fleet file"
             return e.OrderNotSent(at(), intent.rollout, intent.host, intent.fence, text)
         try:
-            order = await self._order(spec, task, intent, host)
+            order = await self._order(spec, task, intent, host, keep)
         except OrderRefused as error:
             return e.OrderRejected(at(), intent.rollout, host.name, intent.fence, error.code, str(error))
         except FleetdError as error:
@@ -169,7 +174,9 @@ class OnHost:
             return False
         return True
 
-    async def _order(self, spec: RolloutSpec, task: Task, intent: e.OrderIntent, host: Host) -> Order:
+    async def _order(
+        self, spec: RolloutSpec, task: Task, intent: e.OrderIntent, host: Host, keep: tuple[str, ...]
+    ) -> Order:
         """Return the order, bound to facts read just now. Raises OrderRefused where they already forbid it."""
         facts = await self.facts(host, timeout_s=spec.contact_s)
         nar_hash = ""
@@ -192,6 +199,7 @@ class OnHost:
             facts=facts,
             elapsed_s=0.0,
             nar_hash=nar_hash,
+            keep_systems=keep,
         )
 
     async def _nar_hash(self, task: Task, kind: Kind) -> str:

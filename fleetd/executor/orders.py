@@ -34,6 +34,7 @@ def order_for(
     facts: HostFacts,
     elapsed_s: float,
     nar_hash: str = "",
+    keep_systems: tuple[str, ...] = (),
 ) -> Order:
     """Return the order for one intent.
 
@@ -60,6 +61,8 @@ def order_for(
         unattended_boot=host.unattended_boot,
         boot_external=host.boot is BootKind.EXTERNAL,
         ignore_units=host.ignore_units,
+        generations=host.keep_generations if verb is Verb.TRIAL else None,
+        keep_systems=keep_systems if verb is Verb.TRIAL else (),
     )
 
 

@@ -78,6 +78,12 @@ def encode_order(order: Order) -> bytes:
             "reboot_timeout_s": str(order.times.reboot_timeout_s),
             "reboot_risk": order.reboot_risk,
         }
+    if order.generations is not None:
+        values |= {
+            "keep_newest": str(order.generations.newest),
+            "keep_younger_s": str(math.ceil(order.generations.younger_s)),
+            "keep_systems": " ".join(order.keep_systems),
+        }
     for key, value in values.items():
         if any(not " " <= character <= "~" for character in value):
             raise WireError(f"{key}: {value!r} holds a character that an order cannot carry")

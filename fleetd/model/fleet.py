@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleetd.model.check import Check
+from fleetd.model.order import KeptGenerations
 from fleetd.model.policy import Policy, Size
 from fleetd.model.program import ControlCommand
 from fleetd.model.store_path import StorePath
@@ -89,6 +90,9 @@ class Host:
     unlock: ControlCommand | None = None
     power_cycle: ControlCommand | None = None
     ignore_units: tuple[str, ...] = ()
+    keep_generations: KeptGenerations | None = None
+    """What is kept of old generations after a commit; None: all of them."""
+
     substitute: bool = False
     compress: bool = False
     """Whether what is pushed there is compressed (zstd)."""

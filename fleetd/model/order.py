@@ -35,6 +35,14 @@ class OrderTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptGenerations:
+    """How many generations a host keeps beside those that somebody may need: the newest, and all that are young."""
+
+    newest: int
+    younger_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """What a host is told to do, on which assumptions, and until when that is still meant.
 
@@ -61,3 +69,7 @@ class Order:
     """Whether the trial may be a reboot: ``never``, ``when-needed`` (the host compares), or ``always``."""
     reboot_risk: str = "refuse"
     ignore_units: tuple[str, ...] = ()
+    generations: KeptGenerations | None = None
+    """What stays of old generations after the commit of this trial; None: all of them."""
+    keep_systems: tuple[str, ...] = ()
+    """Systems whose newest generation stays in any case: those that the controller may still go back to."""

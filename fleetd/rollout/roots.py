@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleetd.model.store_path import StorePath
+from fleetd.rollout.record import HostRecord
 from fleetd.rollout.states import LiveState, Pending, Placed
 from fleetd.rollout.world import World
 
@@ -20,21 +22,18 @@ class WantedRoots:
     rollouts: frozenset[str]
 
 
+def kept_on(record: HostRecord) -> tuple[StorePath, ...]:
+    """Return what a host has, is owed, and may go back to."""
+    good = (record.last_good, record.good_before)
+    known = (record.left, record.wanted, *good, record.tried, record.kept, record.staged)
+    return tuple(dict.fromkeys(path for path in known if path is not None))
+
+
 def wanted_roots(world: World) -> WantedRoots:
     """Return what is wanted now: for every host what it has and may go back to, and all that live rollouts work on."""
     paths: dict[str, None] = {}
     for record in world.records.values():
-        for path in (
-            record.left,
-            record.wanted,
-            record.last_good,
-            record.good_before,
-            record.tried,
-            record.kept,
-            record.staged,
-        ):
-            if path is not None:
-                paths[path] = None
+        paths |= dict.fromkeys(kept_on(record))
         if record.owed is not None:
             paths[record.owed.to] = None
             if record.owed.derivation:

@@ -31,6 +31,7 @@ from fleetd.model.reference import INSTEAD, carries_secret
 from fleetd.model.selector import select
 from fleetd.model.store_path import parse_store_path
 from fleetd.schema.commands import CommandTable, command_of
+from fleetd.schema.generations import GenerationsText, kept_generations_of
 from fleetd.schema.groups import GroupTable, groups_of
 from fleetd.schema.policies import PolicyTable, policy_of
 from fleetd.schema.problems import Period, SizeText, Strict, read_table, seconds, size_of, word_of
@@ -58,6 +59,7 @@ class _Host(Strict):
     unlock: CommandTable | None = None
     power_cycle: CommandTable | None = None
     ignore_units: list[str] = Field(default_factory=list)
+    keep_generations: GenerationsText = None
     substitute: bool = False
     compress: Literal["none", "zstd"] = "none"
     installable: str | None = None
@@ -190,6 +192,7 @@ def _host(name: str, raw: _Host, flake: str | None, base: Path | None, problems:
         unlock=command_of(f"{place}.unlock", raw.unlock, problems),
         power_cycle=command_of(f"{place}.power_cycle", raw.power_cycle, problems),
         ignore_units=tuple(raw.ignore_units),
+        keep_generations=kept_generations_of(raw.keep_generations),
         substitute=raw.substitute,
         compress=raw.compress == "zstd",
         builds_itself=raw.build_on == "target",

@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,6 +204,12 @@ exit 0
 NIX_ENV = (
     NEXT
     + r"""
+case " $* " in
+*" --delete-generations "*)
+  [ ! -e "$C/keeps-generations" ] || exit 1
+  for word; do case $word in [0-9]*) rm -f "$C/../nix/var/nix/profiles/system-$word-link" ;; esac; done
+  exit 0 ;;
+esac
 printf '%s\n' "nix-env ${*: -1}" >>"$C/log"
 next profile
 case $how in
@@ -371,6 +378,19 @@ class Rig:
         place = self.root / link
         place.unlink(missing_ok=True)
         place.symlink_to(f"{self.root}{system}")
+
+    def generation(self, number: int, system: str, *, days: float = 100) -> None:
+        """Let the profile have a generation that is so old."""
+        place = self.root / f"nix/var/nix/profiles/system-{number}-link"
+        place.unlink(missing_ok=True)
+        place.symlink_to(f"{self.root}{system}")
+        made = time.time() - days * 86400
+        os.utime(place, (made, made), follow_symlinks=False)
+
+    def generations(self) -> list[int]:
+        """Return the numbers of the profile's generations."""
+        links = (self.root / "nix/var/nix/profiles").glob("system-*-link")
+        return sorted(int(link.name.split("-")[1]) for link in links)
 
     def set_boot_default(self, system: str) -> None:
         """Write the boot loader's file."""

@@ -14,11 +14,11 @@ import pytest
 
 from fleetd.host.wire import encode_order
 from fleetd.model.order import Verb
-from tests.host import laws, laws_of_goals, laws_of_reboots, laws_of_triggers, laws_of_units
+from tests.host import laws, laws_of_generations, laws_of_goals, laws_of_reboots, laws_of_triggers, laws_of_units
 from tests.host.rig import HELPER, STEP_TIMEOUT_S, Rig
 from tests.host.test_helper_against_the_model import place
 
-ROOMS = (laws, laws_of_units, laws_of_reboots, laws_of_triggers, laws_of_goals)
+ROOMS = (laws, laws_of_units, laws_of_reboots, laws_of_triggers, laws_of_goals, laws_of_generations)
 LAWS = {law.__name__: law for room in ROOMS for law in room.LAWS}
 
 
@@ -32,6 +32,34 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant("old_generations_go_with_a_commit", 'root_committed && tidy "$id"', "root_committed"),
+    Mutant("nothing_goes_where_no_order_says_so", '  [ "${M[keep_newest]:-0}" -gt 0 ] || return 0\n', ""),
+    Mutant(
+        "nothing_goes_with_a_commit_that_is_undone",
+        """  if commit_steps; then\n""",
+        """  tidy() { find_surplus; take_generations "${SURPLUS[@]}"; }; tidy "$id"\n  if commit_steps; then\n""",
+    ),
+    Mutant("what_the_controller_may_go_back_to_stays", '"${M[runs]:-}" ${M[keep_systems]:-}; do', '"${M[runs]:-}"; do'),
+    Mutant("what_is_booted_and_what_would_boot_stays", ' "$R/run/booted-system" "$ROOTS"/*; do', ' "$ROOTS"/*; do'),
+    Mutant("what_a_rollout_has_rooted_stays", ' "$R/run/booted-system" "$ROOTS"/*; do', ' "$R/run/booted-system"; do'),
+    Mutant("what_is_young_stays", ' || is_young "$link"; then', "; then"),
+    Mutant(
+        "the_boot_menu_keeps_its_systems_until_it_is_made_anew",
+        """[ -z "$REPLY" ] || root "menu-$number" "$REPLY" || return 0""",
+        ":",
+    ),
+    Mutant("a_root_of_the_menu_that_is_no_longer_needed_goes", '    rm -f "$ROOTS"/menu-*\n', ""),
+    Mutant(
+        "nothing_goes_where_nobody_knows_the_boot_menu",
+        '  [ "${M[boot_external]:-no}" != yes ] || return 0 # nobody',
+        "  : # nobody",
+    ),
+    Mutant("only_so_many_go_at_once_and_the_oldest_first", ":0:TAKEN_AT_ONCE}", ":0}"),
+    Mutant(
+        "a_nix_that_takes_nothing_does_not_undo_a_commit",
+        '    echo "fleetd: generations could not be taken away: $*"',
+        """    move "${M[id]}" undoing commit ''""",
+    ),
     Mutant(
         "a_lower_fence_is_refused", '    refuse stale-fence "the host holds $held"\n  fi\n  if', "    :\n  fi\n  if"
     ),

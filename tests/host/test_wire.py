@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetd.host.wire import Reply, WireError, encode_order, facts_of, parse_reply, printable, status_of
 from fleetd.model.fence import Fence
-from fleetd.model.order import Order, Verb
+from fleetd.model.order import KeptGenerations, Order, Verb
 from tests.probes.test_rounds import FACTS
 
 REPLY = b"fleetd-host 1 3.14\nid=r-1.web1.1\nstate=trial\nend ok started\n"
@@ -35,6 +37,13 @@ def test_an_order_refuses_what_would_end_its_line() -> None:
     order = Order(Verb.SETTLE, "r-1.web1.1", Fence(1, 2), "web1\nverb=commit", "m", "b", 10.0)
     with pytest.raises(WireError, match="host"):
         encode_order(order)
+
+
+def test_an_order_speaks_of_generations_only_where_some_may_go() -> None:
+    order = Order(Verb.TRIAL, "r-1.web1.1", Fence(1, 2), "web1", "m", "b", 10.0, keep_systems=("/nix/store/a",))
+    assert b"keep_" not in encode_order(order)
+    document = encode_order(replace(order, generations=KeptGenerations(5, 0.5)))
+    assert b"\nkeep_newest=5\nkeep_younger_s=1\nkeep_systems=/nix/store/a\n" in document
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400", "soon"])

@@ -270,8 +270,8 @@ CORE = (
     Mutant(
         "what was staged may be collected",
         "fleetd/rollout/roots.py",
-        "            record.staged,\n",
-        "",
+        ", record.staged)",
+        ")",
         PROMISES,
     ),
     Mutant(
@@ -305,7 +305,7 @@ CORE = (
     Mutant(
         "what a test left running may be collected",
         "fleetd/rollout/roots.py",
-        "            record.kept,\n",
+        " record.kept,",
         "",
         PROMISES,
     ),

@@ -8,6 +8,7 @@ import pytest
 
 from fleetd.errors import ConfigError
 from fleetd.model.fleet import Fleet
+from fleetd.model.order import KeptGenerations
 from fleetd.model.program import ControlCommand
 from fleetd.schema.fleet_file import parse_fleet
 
@@ -31,6 +32,14 @@ def test_programs_of_a_host_are_taken_as_written() -> None:
     assert host.power_cycle is None
 
 
+def test_all_generations_are_kept_unless_a_host_says_otherwise() -> None:
+    defaults = '[defaults]\nkeep_generations = { newest = 5, younger = "2d" }\n'
+    hosts = parse(f'{defaults}[hosts.a]\n[hosts.b]\nkeep_generations = "all"\n').hosts
+    assert hosts["a"].keep_generations == KeptGenerations(5, 2 * 86400.0)
+    assert hosts["b"].keep_generations is None
+    assert parse("[hosts.a]\n").hosts["a"].keep_generations is None
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -51,6 +60,9 @@ def test_programs_of_a_host_are_taken_as_written() -> None:
             "hosts.a.build_on: what deploy-rs has of a system is a wrapper",
         ),
         ('[hosts.a]\nuser = "-oProxyCommand=x"\n', "may begin with a dash"),
+        ("[hosts.a]\nkeep_generations = { newest = 0 }\n", "hosts.a.keep_generations.newest: "),
+        ('[hosts.a]\nkeep_generations = { younger = "3d" }\n', "hosts.a.keep_generations.newest: "),
+        ("[hosts.a]\nkeep_generations = 5\n", "hosts.a.keep_generations: "),
         ("[hosts.a]\nunlock = { command = [] }\n", "hosts.a.unlock.command: "),
         ('[hosts.a]\nunlock = { command = [""] }\n', "hosts.a.unlock.command: begins with the name of a program"),
         ('[hosts.a]\npower_cycle = { command = ["x"], timeout = "1h" }\n', "hosts.a.power_cycle.timeout: 1h is more"),
