@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
 from conftest import Scene
 from lab import LabHost
+from lab.base import default_suite
 from lab.run import run
 
 from fleetd.clock import SystemClock
@@ -22,7 +25,6 @@ from fleetd.host.port import SshHosts
 from fleetd.model.fleet import Host, Privilege
 from fleetd.model.store_path import StorePath
 from fleetd.nix.nar import dump
-from fleetd.nix.path_info import ordered, parse_path_infos
 from fleetd.nix.remote import closure_on
 from fleetd.nix.signing import NixSigner
 from fleetd.nix.store import NixStore
@@ -30,7 +32,7 @@ from fleetd.ports import PushReport
 from fleetd.push.archives import Sign
 from fleetd.push.pusher import ServePusher
 from fleetd.push.transfer import PushSettings
-from tests.nix.private_store import PrivateStore, temporary_directory, text_file
+from tests.nix.private_store import TOLD, PrivateStore, temporary_directory, text_file, whole_info
 
 pytestmark = pytest.mark.lab
 LARGE_BYTES = 300_000_000
@@ -74,15 +76,9 @@ class Rig:
     def is_valid(self, path: str) -> bool:
         return self.lab_host.inside("nix-store", "--check-validity", path, check=False).returncode == 0
 
-    def info(self, path: StorePath) -> list[dict[str, object]]:
-        """What the host's Nix says of a closure, in the form of the control node's."""
-        printed = json.loads(self.on_host("nix", "path-info", "--offline", "--json", "--recursive", path))
-        infos = ordered(parse_path_infos(printed))
-        return [{"path": i.path, "hash": i.nar_hash, "size": i.nar_size, "refs": i.references} for i in infos]
-
-    async def info_here(self, path: StorePath) -> list[dict[str, object]]:
-        infos = await self.store.closure(path)
-        return [{"path": i.path, "hash": i.nar_hash, "size": i.nar_size, "refs": i.references} for i in infos]
+    def info(self, path: StorePath) -> dict[str, dict[str, object]]:
+        """All that the host's Nix says of a closure, in the form of the control node's."""
+        return whole_info(json.loads(self.on_host("nix", "path-info", "--offline", "--json", "--recursive", path)))
 
 
 @pytest.fixture
@@ -111,17 +107,46 @@ def odd_tree(path: Path) -> None:
 def large(path: Path) -> None:
     with path.open("wb") as file:
         for number in range(LARGE_BYTES // 1_000_000):
-            file.write(number.to_bytes(4, "big") * 250_000)
+            file.write(Random(number).randbytes(1_000_000))
 
 
 def closure(rig: Rig, *more: StorePath) -> StorePath:
     store = rig.control
     leaf = store.register("leaf", text_file("leaf"))
-    odd = store.register("odd-1.0+x_y?=", odd_tree)
+    odd = store.register("odd-1.0+x_y?=", odd_tree, deriver=store.path("odd.drv"))
     itself = store.register("itself", text_file(store.path("itself")), [store.path("itself")])
     links = store.register("a-link", lambda path: path.symlink_to(leaf), [leaf])
     middle = store.register("middle", text_file(f"{leaf} {odd}"), sorted([leaf, odd]))
-    return store.register("top", text_file(f"{middle}"), sorted([itself, links, middle, *more]))
+    source = store.add("source", "addressed by its content")
+    toplevel = store.register("top", text_file(f"{middle}"), sorted([itself, links, middle, source, *more]))
+    store.sign(toplevel)
+    return toplevel
+
+
+def without(info: dict[str, dict[str, object]], word: str) -> dict[str, dict[str, object]]:
+    """Return what is told of paths, but for one word."""
+    return {path: {key: value for key, value in entry.items() if key != word} for path, entry in info.items()}
+
+
+SENDER = (2, 8)
+"""What the control node of these tests has: Debian 12's, the oldest that is promised to do."""
+
+HOSTS = {"trixie": (2, 26), "forky": (2, 34)}
+"""What the lab's hosts have, by the Debian they are made of."""
+
+
+def release(said: str) -> tuple[int, ...]:
+    """Return the release that ``nix --version`` names."""
+    return tuple(int(number) for number in re.findall(r"\d+", said)[:2])
+
+
+def test_the_sender_is_of_the_oldest_nix_that_is_promised_and_the_host_of_a_newer_one(rig: Rig) -> None:
+    here, there = release(rig.control.run("nix", "--version")), release(rig.on_host("nix", "--version"))
+    assert here == SENDER, (
+        f"pushes are promised from Nix {SENDER[0]}.{SENDER[1]} on, and this machine has {here[0]}.{here[1]}: all that"
+        " follows shows nothing of the promise; run it on Debian 12, or take the promise back"
+    )
+    assert there == HOSTS[default_suite()], f"this lab's hosts have Nix {there[0]}.{there[1]}: is its base another?"
 
 
 @pytest.mark.asyncio
@@ -141,7 +166,9 @@ async def test_what_a_host_gets_is_what_nix_has_here(rig: Rig) -> None:
         assert report.paths == len(paths)
         rig.control.verify(*paths)
         rig.on_host("nix-store", "--verify-path", *paths)
-        assert rig.info(toplevel) == await rig.info_here(toplevel)
+        told = rig.control.info(toplevel)
+        assert rig.info(toplevel) == told
+        assert {word for entry in told.values() for word in entry} == TOLD, "something is not compared: no path has it"
         assert await push(toplevel) == PushReport(0, 0)
     # Seen by a third party: the archives are the same bytes.
     for path in paths[:-1]:
@@ -155,7 +182,8 @@ async def test_what_the_hosts_newer_nix_made_comes_back_equal(rig: Rig) -> None:
     made = rig.on_host("sh", "-c", "mkdir /tmp/tree && echo hi >/tmp/tree/f && nix-store --add /tmp/tree").strip()
     export, take = shlex.join([*rig.lab_host.ssh_words(), "--", f"nix-store --export {made}"]), "nix-store --import"
     run("bash", "-c", f"set -o pipefail; {export} | {take}", env={**os.environ, **rig.control.env})
-    before = rig.info(StorePath(made))
+    # The form in which it came here has no place for it.
+    before = without(rig.info(StorePath(made)), "ca")
     rig.on_host("nix-store", "--delete", made)
     async with rig.pusher() as (_hosts, push):
         assert (await push(StorePath(made))).paths == 1
@@ -199,9 +227,9 @@ async def test_a_push_that_was_cut_goes_on(rig: Rig, way: str) -> None:
     assert not rig.is_valid(whole)
     async with rig.pusher() as (_hosts, push):
         report = await push(whole)
-    assert 0 < report.paths <= 8
+    assert 0 < report.paths <= 9
     rig.on_host("nix-store", "--verify-path", *[info.path for info in await rig.store.closure(whole)])
-    assert rig.info(whole) == await rig.info_here(whole)
+    assert rig.info(whole) == rig.control.info(whole)
 
 
 @pytest.mark.asyncio
@@ -279,4 +307,10 @@ async def test_a_user_without_trust_needs_signed_paths(rig: Rig, tmp_path: Path)
             await push(toplevel)
     async with rig.pusher("deploy", NixSigner(secret).signed) as (_hosts, push):
         assert (await push(toplevel)).paths > 0
-    assert rig.info(toplevel) == await rig.info_here(toplevel)
+    here, there = rig.control.info(toplevel), rig.info(toplevel)
+    assert without(there, "signatures") == without(here, "signatures")
+    name = secret.partition(":")[0]
+    for path, entry in there.items():
+        ours, kept = [set(told.get("signatures", [])) for told in (entry, here[path])]  # type: ignore[call-overload]
+        assert kept < ours
+        assert [signature.partition(":")[0] for signature in ours - kept] == [name], "it was added on the way"

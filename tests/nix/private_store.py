@@ -55,7 +55,7 @@ class PrivateStore:
         """The path that ``register`` makes."""
         return parse_store_path(f"/nix/store/{nix32(hashlib.sha256(name.encode()).digest()[:20])}-{name}")
 
-    def register(self, name: str, fill: Fill, references: Sequence[StorePath] = ()) -> StorePath:
+    def register(self, name: str, fill: Fill, references: Sequence[StorePath] = (), *, deriver: str = "") -> StorePath:
         """Make a valid path, once; Nix computes its hash and size, so that ours are compared with its own."""
         path = self.path(name)
         if self.real(path).exists():
@@ -65,16 +65,24 @@ class PrivateStore:
             ["nix-hash", "--type", "sha256", str(self.real(path))], capture_output=True, text=True, check=True
         ).stdout.strip()
         size = _archive_size(self.real(path))
-        lines = [path, nar_hash, str(size), "", str(len(references)), *references]
+        lines = [path, nar_hash, str(size), deriver, str(len(references)), *references]
         self.run("nix-store", "--load-db", stdin="".join(f"{line}\n" for line in lines))
         return path
 
-    def info(self, path: str) -> object:
-        """What Nix says of a closure, but for when it was registered."""
-        entries = json.loads(self.run("nix", *FEATURES, "path-info", "--json", "--recursive", path))
-        if isinstance(entries, dict):  # since Nix 2.19
-            entries = [{"path": name, **entry} for name, entry in entries.items()]
-        return [{key: value for key, value in entry.items() if key != "registrationTime"} for entry in entries]
+    def add(self, name: str, text: str) -> StorePath:
+        """Make a path that is addressed by its content."""
+        (self.root / name).write_text(text)
+        return parse_store_path(self.run("nix-store", "--add", str(self.root / name)).strip())
+
+    def sign(self, path: StorePath, key_name: str = "tests-1") -> None:
+        """Sign a path with a key made for it; the signature is kept beside the path's other metadata."""
+        secret, public = (str(self.root / f"{key_name}.{word}") for word in ("secret", "public"))
+        self.run("nix-store", "--generate-binary-cache-key", key_name, secret, public)
+        self.run("nix", *FEATURES, "store", "sign", "--key-file", secret, path)
+
+    def info(self, path: str) -> dict[str, dict[str, object]]:
+        """What Nix says of a closure, by path; see ``whole_info``."""
+        return whole_info(json.loads(self.run("nix", *FEATURES, "path-info", "--json", "--recursive", path)))
 
     def verify(self, *paths: str) -> None:
         self.run("nix-store", "--verify-path", *paths)
@@ -82,6 +90,38 @@ class PrivateStore:
     def is_valid(self, path: str) -> bool:
         argv = ["nix-store", "--check-validity", path]
         return subprocess.run(argv, capture_output=True, env={**os.environ, **self.env}, check=False).returncode == 0
+
+
+TOLD = {"ca", "deriver", "narHash", "narSize", "references", "signatures"}
+LEFT_OUT = {
+    "path": "it is what the others are told by",
+    "registrationTime": "when this store came to have the path, which is another moment in each",
+    "ultimate": "whether this store built it itself: where it was sent to it did not",
+    "storeDir": "newer Nix says it, and it is the same for all",
+    "version": "of the form, not of the path",
+    "valid": "older Nix says it of what is there",
+}
+"""What ``nix path-info --json`` may say besides, each with why it is not compared."""
+
+
+def whole_info(printed: object) -> dict[str, dict[str, object]]:
+    """Return all that Nix says of paths, in one form for every release; what it does not say is left out.
+
+    A word that is in neither of the lists above fails, so that nothing goes uncompared unseen.
+    """
+    entries = printed
+    if isinstance(entries, list):  # up to Nix 2.18
+        entries = {entry["path"]: entry for entry in entries}
+    assert isinstance(entries, dict)
+    found = {}
+    for path, entry in entries.items():
+        assert entry.keys() <= TOLD | LEFT_OUT.keys(), f"not known: {entry.keys() - TOLD - LEFT_OUT.keys()}"
+        told = {word: entry[word] for word in sorted(TOLD) if entry.get(word)}
+        for word in ("references", "signatures"):
+            if word in told:
+                told[word] = sorted(told[word])
+        found[path] = told
+    return dict(sorted(found.items()))
 
 
 def _archive_size(path: Path) -> int:

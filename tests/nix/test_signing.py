@@ -31,7 +31,7 @@ async def test_a_signature_is_the_one_of_nix(place: Path) -> None:
     store.run("nix-store", "--generate-binary-cache-key", "fleet-1", str(secret), str(public))
     unsigned = await NixStore(place / "roots", store.env, store.root).closure(top)
     store.run("nix", *FEATURES, "store", "sign", "--key-file", str(secret), "--recursive", top)
-    theirs = {e["path"]: tuple(e["signatures"]) for e in json.loads(json.dumps(store.info(top)))}
+    theirs = {path: tuple(entry["signatures"]) for path, entry in json.loads(json.dumps(store.info(top))).items()}
     signer = NixSigner(secret.read_text() + "\n")
     assert {info.path: signer.signed(info).signatures for info in unsigned} == theirs
     assert signer.signed(signer.signed(unsigned[0])).signatures == theirs[unsigned[0].path]

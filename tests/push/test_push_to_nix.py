@@ -27,7 +27,7 @@ from fleetd.push.pusher import ServePusher
 from fleetd.push.serve import add_to_store, hello
 from fleetd.push.stripes import STRIPES
 from fleetd.push.transfer import PushSettings
-from tests.nix.private_store import Collector, PrivateStore, temporary_directory, text_file
+from tests.nix.private_store import TOLD, Collector, PrivateStore, temporary_directory, text_file
 from tests.push.channel import FakeHosts, SubprocessChannel
 
 HOST = Host("web1", ("10.0.0.1",))
@@ -80,7 +80,7 @@ def odd_tree(path: Path) -> None:
 def closure(store: PrivateStore, name: str = "nixos-system-web1-1") -> StorePath:
     """Five paths; references in two levels, one of a path to itself, and small paths beside one of many chunks."""
     leaf = store.register("leaf", text_file("leaf"))
-    odd = store.register("odd-1.0+x_y?=", odd_tree)
+    odd = store.register("odd-1.0+x_y?=", odd_tree, deriver=store.path("odd.drv"))
     middle = store.register("middle", text_file(f"{leaf} {odd}"), [leaf, odd])
     itself = store.register("itself", text_file(store.path("itself")), [store.path("itself")])
 
@@ -93,12 +93,19 @@ def closure(store: PrivateStore, name: str = "nixos-system-web1-1") -> StorePath
 
 @pytest.mark.asyncio
 async def test_what_arrives_equals_what_was_sent(rig: Rig) -> None:
-    toplevel = closure(rig.control)
+    """All that Nix records of a path arrives, also who made it, who signed it and how it is addressed."""
+    source = rig.control.add("source", "addressed by its content")
+    inner = closure(rig.control)
+    toplevel = rig.control.register("outer", text_file(f"{inner} {source}"), sorted([inner, source]))
+    rig.control.sign(toplevel)
     report = await rig.push(toplevel)
     paths = [info.path for info in await rig.store.closure(toplevel)]
-    assert report.paths == len(paths) == 5
+    assert report.paths == len(paths) == 7
     rig.host.verify(*paths)
-    assert rig.host.info(toplevel) == rig.control.info(toplevel)
+    here = rig.control.info(toplevel)
+    assert rig.host.info(toplevel) == here
+    told = {word for entry in here.values() for word in entry}
+    assert told == TOLD, "something is not compared, since no path has it"
     assert rig.progress[0] == (0, report.bytes)
     assert rig.progress[-1] == (report.bytes, report.bytes)
 

@@ -2,6 +2,11 @@
 
 Other labs may be alive on the same machine meanwhile, and are nobody's leftovers: what belongs to a lab whose process
 lives is left out. Processes are known by a mark in their environment, which whatever a run starts inherits.
+
+What it cannot see: mounts outside of the lab's state and cache, namespaces, links and filters under other names than
+the lab's, and what a process that gave up its environment has made. The lists of the whole machine say nothing of who
+made what is new in them, and another program may mount, or bring a link up, at any moment; so they are not compared. A
+namespace without a name lives no longer than the processes in it, and those are found by their mark.
 """
 
 from __future__ import annotations

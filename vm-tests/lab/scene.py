@@ -77,6 +77,20 @@ class Scene:
         """Build a system for each host."""
         return {name: systems.build(make(name, self.gateway, *words)) for name in names}
 
+    def is_taken_back(self, host: LabHost, make: Callable[..., systems.System]) -> Mapping[str, Any]:
+        """Deploy a bad system to a host that serves v1, see that it was tried and is gone, and return what is told."""
+        before = self.runs(host)
+        control = self.control([host.name])
+        done = control.deploy(self.build(make, [host.name], "v2"))
+        assert done.returncode == 2, done.stdout + control.log()
+        assert self.has_begun(host, "fleetd-switch-*"), "it never came to a switch"
+        assert self.runs(host) == before
+        assert self.page(host) == "greeting v1"
+        told: Mapping[str, Any] = control.rollout("r-1")["hosts"][host.name]
+        assert told["state"] == "reverted"
+        assert str(told["reason"]).splitlines()[0] in done.stdout
+        return told
+
     def switch_by_hand(self, host: LabHost, toplevel: str) -> None:
         """Bring a system to a host and make it run, as somebody at its console would; profile and boot default stay."""
         copy_to(host.root, toplevel)
