@@ -28,10 +28,12 @@ from fleetd.errors import FleetdError
 from fleetd.executor.activity import Activity
 from fleetd.executor.changes import Changes
 from fleetd.executor.executor import Executor, push_root
+from fleetd.executor.hooks import HookRuns
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.power import Power
 from fleetd.executor.sources import Sources
 from fleetd.host.connection import SshIdentity
+from fleetd.host.hooks import HookCommands
 from fleetd.host.identity import check_private_key
 from fleetd.host.port import SshHosts
 from fleetd.host.programs import ControlPrograms
@@ -102,10 +104,9 @@ class Daemon:
             connect_timeout_s=settings.connect_timeout_s,
             login_timeout_s=settings.login_timeout_s,
         )
-        roots = settings.state / "gcroots"
         orders = OrderSigner(settings.order_key, "signing.order_key") if settings.order_key else None
         self.hosts = SshHosts(identity, self.clock, self._host, orders.sign if orders else None)
-        store, builder = NixStore(roots), nix_builder(settings)
+        store, builder = NixStore(settings.state / "gcroots"), nix_builder(settings)
         comparer = NixComparer(store)
         signer = NixSigner(settings.nix_key) if settings.nix_key else None
         self.probes = Probes(self.hosts, self._witnesses)
@@ -131,6 +132,7 @@ class Daemon:
             fleet=lambda: self.intake.current,
             limits=Capacity(evaluate=builder.evaluations_at_once),
             power=Power(self.clock, self.on_host, ControlPrograms(), self.blobs),
+            hooks=HookRuns(self.clock, HookCommands(self.hosts, str(settings.state)), self.blobs),
             activity=activity,
             changes=Changes(self.clock, comparer, self.blobs),
         )

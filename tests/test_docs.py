@@ -19,6 +19,7 @@ from fleetd.rollout.events import FINAL_PHASES
 from fleetd.schema import fleet_file
 from fleetd.schema.fleet_file import parse_fleet
 from fleetd.schema.groups import GroupTable
+from fleetd.schema.hooks import HookTable
 from fleetd.schema.policies import PolicyTable, WaveTable
 from fleetd.schema.windows import WindowTable
 
@@ -73,9 +74,25 @@ def test_the_example_of_the_fleet_reads_and_has_every_key(place: Path) -> None:
         (PolicyTable, {**table["policies"]["default"]}),
         (WaveTable, waves),
         (GroupTable, table["groups"][0]),
+        (HookTable, table["hooks"][0]),
         (WindowTable, table["policies"]["default"]["windows"][0]),
     ):
         assert missing_keys(model, written) == []
+
+
+def test_every_hook_in_the_recipes_reads() -> None:
+    examples = re.findall(r"```toml\n(.*?)```", text("hooks.md"), re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        table = {"hosts": {"n1": {"tags": ["web", "k8s"]}}, **tomllib.loads(example)}
+        fleet = parse_fleet(table, file="hooks.md", flake=None, contact_s=60)
+        assert [hook.when.value for hook in fleet.hooks] == ["before", "always-after"]
+
+
+def test_every_variable_of_a_hook_is_explained() -> None:
+    names = re.findall(r'"(FLEETD_[A-Z]+)"', (ROOT / "fleetd/executor/hooks.py").read_text())
+    assert len(names) > 10
+    assert [name for name in names if f"`{name}`" not in text("hooks.md")] == []
 
 
 def test_every_webhook_in_the_recipes_reads(place: Path) -> None:
@@ -110,7 +127,7 @@ def _is_table(part: object) -> bool:
 def test_every_key_is_explained() -> None:
     page = text("configuration.md")
     tables = "\n".join(line for line in page.splitlines() if line.startswith("|"))
-    models = (fleet_file._Host, fleet_file._Check, PolicyTable, WaveTable, GroupTable, WindowTable)
+    models = (fleet_file._Host, fleet_file._Check, PolicyTable, WaveTable, GroupTable, HookTable, WindowTable)
     keys = [key for model in models for key in model.model_fields]
     for section, field in ConfigFile.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

@@ -32,6 +32,7 @@ class _Figures:
             "fleetd_found_hosts", "Hosts in no rollout with something wrong, by what it is.", "what", figures.found
         )
         yield _one("fleetd_owed_hosts", "Hosts that are to have a system when they can.", figures.owed)
+        yield _one("fleetd_drained_hosts", "Hosts that their hooks have drained and not returned.", figures.drained)
         yield _one("fleetd_isolated", "1 while the control node hears nobody: nothing starts.", figures.isolated)
         yield _one("fleetd_journal_records", "The newest number of the journal.", figures.seq)
         yield _one("fleetd_controller_term", "How often a controller took the journal over.", figures.term)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from fleetd.schema import answers
+from fleetd.schema import answers, planned
 from fleetd.schema.http import DiffBody, HoldBody, ReasonBody, RebootBody, RollbackBody, RolloutBody
 
 SEQ_PATTERN = "^[0-9]{1,18}$"
@@ -126,7 +126,7 @@ ROUTES: tuple[Route, ...] = (
         body=DiffBody,
     ),
     Route(
-        *("POST", "/v1/plan", "read", "plan", "What a rollout would do. A revision wants `deploy`.", answers.Plan),
+        *("POST", "/v1/plan", "read", "plan", "What a rollout would do. A revision wants `deploy`.", planned.Plan),
         body=RolloutBody,
     ),
     Route(

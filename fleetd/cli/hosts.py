@@ -29,7 +29,8 @@ def status() -> None:
     hosts = list(client().pages("/v1/hosts", "hosts"))
     problem = client().get("/v1/fleet").get("problem", "")
     freeze = client().get("/v1/freeze")
-    trouble = [host for host in hosts if host["contact"] != "ok" or host["drifted"] or host["blocked_by"] or _ill(host)]
+    words = ("drifted", "drained", "blocked_by")
+    trouble = [host for host in hosts if host["contact"] != "ok" or any(host.get(word) for word in words) or _ill(host)]
     lines = [f"the fleet is broken, nothing new starts: {plain(problem, keep=chr(10))}"] if problem else []
     lines += [freeze_line(freeze)] if freeze["freeze"] else []
     lines += [rollout_line(rollout) for rollout in rollouts] or ["no rollouts yet"]
@@ -81,7 +82,7 @@ def diff(
 
 @app.command()
 def clear(name: str, reason: Reason = "") -> None:
-    """Wait no longer for a lost or stranded host: it is gone, or you put it in order."""
+    """Wait no longer for a lost, stranded or drained host: it is gone, or you put it in order."""
     document = client().post(f"/v1/hosts/{quoted(name)}/clear", {"reason": reason})
     show(document, [observed_line(document)])
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 Document = Mapping[str, Any]
 
+PLANNED_HOSTS = 10
+"""How many of the hosts of a hook a plan names."""
+
 COLOURS = {
     "committed": "green",
     "trial-kept": "green",
@@ -105,7 +108,7 @@ def progress_text(host: Document) -> str:
 
 def observed_line(host: Document) -> str:
     """Return an observed host in one line."""
-    marks = [word for word in ("drifted", "needs_reboot") if host.get(word)]
+    marks = [word for word in ("drifted", "needs_reboot", "drained") if host.get(word)]
     seen = host.get("seen", {})
     marks += ["owed"] if host.get("owed") else []
     marks += [seen["state"]] if seen.get("state") in ("unreachable", "unhealthy") else []
@@ -141,6 +144,11 @@ def _seen(seen: Document) -> str:
         return str(seen["state"]) + (f" since {seen['since']}: {plain(seen['reason'])}" if seen["since"] else "")
     since = f" since {seen['since']}: {plain(seen['reason'])}" if seen["since"] else ""
     return f"{seen['state']}{since} (looked at {seen['at']})"
+
+
+def _drained(drained: Document) -> str:
+    stuck = f": {plain(drained['stuck'])}" if drained["stuck"] else ""
+    return f"by {drained['rollout']} since {drained['since']}{stuck}"
 
 
 def event_line(event: Document) -> str:
@@ -197,6 +205,7 @@ def plan_lines(plan: Document) -> list[str]:
             lines.append(f"  {host['name']}  {short(host['from'])} -> {short(host['to'])}")
             if host.get("difference") is not None:
                 lines.append(f"    {difference_summary(host['difference'])}")
+    lines += [_hook_line(hook) for hook in plan.get("hooks", ())]
     lines += [f"{finding['host']}: {plain(finding['text'])}" for finding in plan.get("findings", ())]
     if plan["unchanged"]:
         lines.append(f"nothing to do on: {', '.join(plan['unchanged'])}")
@@ -205,6 +214,14 @@ def plan_lines(plan: Document) -> list[str]:
     if " instead of " in plan["times"].get("soak_rounds", ""):
         lines.append(f"checks in a soak: {plan['times']['soak_rounds']}")
     return lines
+
+
+def _hook_line(hook: Document) -> str:
+    """Return a hook of a plan in one line."""
+    hosts, more = hook["hosts"][:PLANNED_HOSTS], len(hook["hosts"]) - PLANNED_HOSTS
+    names = ", ".join(hosts) + (f" +{more}" if more > 0 else "")
+    what = f"{plain(hook['program'])} on the {hook['where']}, at most {hook['timeout']}, else {hook['on_failure']}"
+    return f"{hook['when']} {plain(hook['name'])}: {what} ({names})"
 
 
 def rollout_lines(rollout: Document) -> list[str]:
@@ -235,6 +252,8 @@ def _value(value: object) -> str:
     if isinstance(value, Mapping):
         if "given_up" in value:
             return _owed(value)
+        if "stuck" in value:
+            return _drained(value)
         return _seen(value) if "counts" in value else _held(value)
     if isinstance(value, list):
         return ", ".join(plain(item["text"] if isinstance(item, Mapping) else item) for item in value)

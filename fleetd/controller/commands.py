@@ -284,6 +284,7 @@ class Figures:
     found: tuple[tuple[str, int], ...] = ()
     """Hosts in no rollout with which something is wrong, by what it is."""
     owed: int = 0
+    drained: int = 0
 
 
 class Control(Protocol):

@@ -36,6 +36,7 @@ def figures_of(world: World, fleet: Fleet, broken: bool) -> Figures:
         term=world.term,
         broken=broken,
         unwell=len(world.fleetwide.unwell),
+        drained=len({host for (_name, host), work in world.hooks.items() if work.is_drained}),
         isolated=world.fleetwide.isolated is not None,
         owed=len(world.owing),
         found=tuple((kind.value, found[kind]) for kind in Ailment),

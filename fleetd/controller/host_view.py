@@ -9,6 +9,7 @@ from fleetd.controller.holds import hold_document
 from fleetd.model.facts import HostFacts
 from fleetd.model.fleet import Host
 from fleetd.rollout.documents import instant, record_document, seen_document
+from fleetd.rollout.hook_waits import drained_document
 from fleetd.rollout.preflight import drift_of, finding_documents
 from fleetd.rollout.reasons import Blocked
 from fleetd.rollout.world import World
@@ -55,6 +56,7 @@ def observed_host(
         "seen": seen_document(world, name),
         "findings": finding_documents(*newest) if newest is not None else [],
         "lock": hold_document(world.fleetwide.locks.get(name)),
+        "drained": drained_document(world, name),
         "blocked_by": [one.document() for one in waits],
         **record_document(record),
     }

@@ -23,7 +23,7 @@ from fleetd.controller.figures import figures_of
 from fleetd.controller.holds import hold_document
 from fleetd.controller.host_view import observed_host
 from fleetd.controller.loop import Controller
-from fleetd.controller.preview import Preview, times_of
+from fleetd.controller.preview import Preview, foreseen
 from fleetd.controller.resolve import Asked, check_allowed, deploy_of, reboot_of, restore_of, selected, specify
 from fleetd.errors import ConfigError, FleetdError, NotFoundError, RefusedError, SourceError, UsageError
 from fleetd.executor.activity import Activity
@@ -261,7 +261,7 @@ class Intake:
             "unchanged": unchanged,
             "findings": [{"host": name, **finding} for name in observed for finding in self._findings(name)],
             "errors": errors,
-            "times": times_of(spec),
+            **foreseen(spec),
         }
 
     async def difference(self, request: SubmitRollout) -> Document:
@@ -352,6 +352,7 @@ class Intake:
         world, now = self._controller.world, self._clock.now()
         owner, rollouts = world.owner(name), world.rollouts.items()
         held = [rollout for rollout, of in rollouts if isinstance(of.hosts.get(name), Lost | Stranded)]
+        held += [rollout for rollout, _work in world.hooks.of_host(name)]
         about = dict.fromkeys([*held, *([owner] if owner is not None else [])])
         waits = [host_waits(world, rollout, name, now) for rollout in about]
         return [one for one in (*waits, owed_waits(world.record(name), name)) if one is not None]

@@ -23,6 +23,26 @@ COMPARED_AT_ONCE = 4
 """Each reads the metadata of two closures, about 1 MB each."""
 
 
+def foreseen(spec: RolloutSpec) -> Document:
+    """Return what a rollout would run beside its switches, and how long hosts may be away."""
+    return {"hooks": _hooks_of(spec), "times": times_of(spec)}
+
+
+def _hooks_of(spec: RolloutSpec) -> list[Document]:
+    return [
+        {
+            "name": hook.name,
+            "when": hook.when.value,
+            "where": hook.where.value,
+            "program": hook.command[0].rpartition("/")[2],
+            "timeout": format_duration(hook.timeout_s),
+            "on_failure": hook.on_failure.value,
+            "hosts": [plan.name for plan in spec.hosts if hook.name in plan.hooks],
+        }
+        for hook in spec.hooks
+    ]
+
+
 def times_of(spec: RolloutSpec) -> Document:
     """Return how long hosts may at most be without their network, or unwell, until they are back, as text."""
     policy, proof_s = spec.policy, slowest_proof_s(spec.checks)

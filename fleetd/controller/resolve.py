@@ -75,6 +75,7 @@ def as_goal_asks(spec: RolloutSpec) -> RolloutSpec:
     waves = tuple(replace(wave, soak_s=0.0) for wave in spec.waves)
     policy, every = spec.policy, Size(percent=100)
     if spec.goal is Goal.DRY_ACTIVATE:
+        hosts, spec = tuple(replace(plan, hooks=()) for plan in hosts), replace(spec, hooks=())
         waves = (Wave("all", tuple(host for wave in waves for host in wave.hosts)),)
         budget = FailureBudget(every, every, every)
         policy = replace(policy, on_failure=OnFailure.STOP, failure_budget=budget, unreachable_budget=every)
@@ -210,6 +211,7 @@ def specify(
     """Freeze a rollout of the hosts that have a source, in the fleet's order."""
     names = [name for name in fleet.hosts if name in sources]
     checks_on = {check.name: set(select(fleet, check.on)) for check in fleet.checks}
+    hooks_on = {hook.name: set(select(fleet, hook.on)) for hook in fleet.hooks}
     plans = tuple(
         HostPlan(
             name=name,
@@ -217,6 +219,7 @@ def specify(
             domain=fleet.hosts[name].domain,
             depends_on=fleet.hosts[name].depends_on,
             checks=tuple(check.name for check in fleet.checks if name in checks_on[check.name]),
+            hooks=tuple(hook.name for hook in fleet.hooks if name in hooks_on[hook.name]),
         )
         for name in names
     )
@@ -243,6 +246,7 @@ def specify(
         supersede=asked.supersede,
         groups=groups,
         brake=fleet.brake.rounded_down(len(fleet.hosts)),
+        hooks=tuple(hook for hook in fleet.hooks if any(hook.name in plan.hooks for plan in plans)),
     )
 
 

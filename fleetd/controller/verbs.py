@@ -26,6 +26,7 @@ from fleetd.errors import NotFoundError, RefusedError
 from fleetd.model.store_path import parse_store_path
 from fleetd.rollout import events as e
 from fleetd.rollout.baseline import missing
+from fleetd.rollout.hooking import waits_for_person
 from fleetd.rollout.preflight import adoptable, stranger_of
 from fleetd.rollout.states import (
     SOURCE_FAILED,
@@ -196,8 +197,10 @@ def adopting(world: World, command: AdoptHost, now: float) -> tuple[e.HostAdopte
     return (e.HostAdopted(now, host, current, facts.machine_id, command.requested_by, command.reason),)
 
 
-def clearing(world: World, command: ClearHost, now: float) -> tuple[e.HostCleared | e.HostExcused, ...]:
-    """Return what ends all waiting for a host: wherever it is lost or stranded, and its being known as unwell.
+def clearing(
+    world: World, command: ClearHost, now: float
+) -> tuple[e.HostCleared | e.HooksCleared | e.HostExcused, ...]:
+    """Return what ends all waiting for a host: wherever it is lost, stranded or not back from its hooks, or unwell.
 
     Raises RefusedError when nothing waits for it.
     """
@@ -207,10 +210,12 @@ def clearing(world: World, command: ClearHost, now: float) -> tuple[e.HostCleare
     if not found and host in world.fleetwide.blamed:
         unwell = (name for name, state in rollouts if isinstance(state, Committed | Current) and state.unhealthy)
         found = [next(unwell)]
+    about = (host, command.requested_by, command.reason)
     excused: list[e.HostExcused] = []
     if host in world.fleetwide.unwell and host in world.fleetwide.found:
-        excused.append(e.HostExcused(now, host, command.requested_by, command.reason))
-    if not found and not excused:
-        raise RefusedError(f"{host} is neither lost nor stranded nor unwell: nothing waits for it")
-    cleared = (e.HostCleared(now, name, host, command.requested_by, command.reason) for name in found)
-    return (*cleared, *excused)
+        excused.append(e.HostExcused(now, *about))
+    stuck = [name for name, _work in world.hooks.of_host(host) if host in waits_for_person(world, name)]
+    if not found and not stuck and not excused:
+        raise RefusedError(f"{host} is neither lost, stranded, drained for good nor unwell: nothing waits for it")
+    cleared = (e.HostCleared(now, name, *about) for name in found)
+    return (*cleared, *(e.HooksCleared(now, name, *about) for name in stuck), *excused)

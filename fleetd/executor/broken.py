@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from fleetd.model.hook import HookEnd
 from fleetd.rollout import events as e
 from fleetd.rollout.decision import Extend, Inspect, LockRevision, LookAt, Observe, ProbeRound, Reach, Unlock
 from fleetd.rollout.observations import Extended, Inspected, LockEnded, Looked, Observed, Probed, Reached, Unlocked
@@ -27,6 +28,9 @@ def broken_effect(intent: e.IntentEvent, fault: Exception, now: float) -> Outcom
             return e.CopyRefused(now, intent.rollout, intent.host, intent.fence, "internal", text)
         case e.PowerCycleIntended():
             return e.PowerCycled(now, intent.rollout, intent.host, intent.fence, False, text)
+        case e.HookIntended():
+            place = (intent.rollout, intent.host, intent.fence, intent.hook)
+            return e.HookEnded(now, *place, HookEnd.UNKNOWN, text)
         case (
             e.DryRunIntended()
             | e.TrialIntended()

@@ -12,11 +12,12 @@ from fleetd.errors import FleetdError
 from fleetd.executor.activity import Activity
 from fleetd.executor.broken import Answerable, Outcome, broken_answer, broken_effect
 from fleetd.executor.changes import Changes
-from fleetd.executor.looking import INSPECT_TIMEOUT_S, observed
+from fleetd.executor.hooks import HookRuns
+from fleetd.executor.looking import INSPECT_TIMEOUT_S, named, observed, slowest_s
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.power import Power
 from fleetd.executor.sources import LOCK_TIMEOUT_S, Sources
-from fleetd.model.check import Check, CheckOutcome, CheckResult
+from fleetd.model.check import CheckOutcome, CheckResult
 from fleetd.model.facts import HostFacts
 from fleetd.model.fleet import Fleet, Host
 from fleetd.model.program import LONGEST_PROGRAM_S
@@ -85,6 +86,7 @@ class Executor:
         fleet: Callable[[], Fleet],
         limits: Capacity,
         power: Power,
+        hooks: HookRuns,
         activity: Activity,
         changes: Changes | None = None,
     ) -> None:
@@ -99,6 +101,7 @@ class Executor:
         self._limits = limits
         self._changes = changes
         self._power = power
+        self._hooks = hooks
         self._tasks: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self._comparing = asyncio.Semaphore(COMPARED_AT_ONCE)
         self._roots_wanted: Callable[[], WantedRoots] | None = None
@@ -128,6 +131,10 @@ class Executor:
                 self._spawn("order", intent, asked)
             case e.PowerCycleIntended():
                 self._spawn("program", intent, self._power.cycle(intent, self._host(intent.host)))
+            case e.HookIntended():
+                revision = job.locked or job.spec.revision
+                run = self._hooks.run(job.spec, job.task, intent, self._host(intent.host), revision)
+                self._spawn("hook", intent, run)
             case _:
                 host = self._host(intent.host)
                 self._spawn("order", intent, self._on_host.carry_out(job.spec, job.task, intent, host, job.keep))
@@ -138,7 +145,7 @@ class Executor:
             case LockRevision():
                 self._answer("evaluate", f"lock/{question.rollout}", question, self._lock(question), 3 * LOCK_TIMEOUT_S)
             case Inspect():
-                limit_s = QUESTION_TIMEOUT_S + _slowest_s(_named(spec, question.checks))
+                limit_s = QUESTION_TIMEOUT_S + slowest_s(named(spec, question.checks))
                 self._answer("probe", _task_name("inspect", question), question, self._inspect(question, spec), limit_s)
             case Reach():
                 self._answer("reach", _task_name("reach", question), question, self._reach(question))
@@ -146,10 +153,10 @@ class Executor:
                 limit_s = QUESTION_TIMEOUT_S + LONGEST_PROGRAM_S
                 self._answer("program", _task_name("unlock", question), question, self._unlock(question), limit_s)
             case LookAt():
-                limit_s = QUESTION_TIMEOUT_S + _slowest_s(_named(spec, question.checks))
+                limit_s = QUESTION_TIMEOUT_S + slowest_s(named(spec, question.checks))
                 self._answer("probe", f"look/{question.host}", question, self._look(question, spec), limit_s)
             case ProbeRound():
-                limit_s = QUESTION_TIMEOUT_S + _slowest_s(_named(spec, question.checks))
+                limit_s = QUESTION_TIMEOUT_S + slowest_s(named(spec, question.checks))
                 self._answer("probe", _task_name("probe", question), question, self._round(question, spec), limit_s)
             case Extend():
                 asked = self._on_host.extend(question, spec, self._host(question.host), self.report)
@@ -165,7 +172,7 @@ class Executor:
 
     def observe(self, question: Observe) -> None:
         """Start looking at a host that is in no rollout."""
-        limit_s = QUESTION_TIMEOUT_S + _slowest_s(question.checks)
+        limit_s = QUESTION_TIMEOUT_S + slowest_s(question.checks)
         self._answer("observe", f"observe/{question.host}", question, self._observe(question), limit_s)
 
     async def _observe(self, question: Observe) -> None:
@@ -324,7 +331,7 @@ class Executor:
         except FleetdError as error:
             self._inspected(question, None, (), str(error), error.kind)
             return
-        request = ProbeRequest(_named(spec, question.checks), (), None, None)
+        request = ProbeRequest(named(spec, question.checks), (), None, None)
         results = await self._probe.round(host, request) if question.checks else ()
         self._inspected(question, facts, results, "", "")
 
@@ -346,7 +353,7 @@ class Executor:
         why, kind = await self._contact(question.host)
         host, answered = self._host(question.host), not why
         if host is not None and answered and question.checks:
-            request = ProbeRequest(_named(spec, question.checks), (), None, None)
+            request = ProbeRequest(named(spec, question.checks), (), None, None)
             results = await self._probe.round(host, request)
             bad = [f"{result.check}: {result.text}" for result in results if result.outcome is not CheckOutcome.PASS]
             why = "; ".join(bad)
@@ -365,7 +372,7 @@ class Executor:
 
     async def _round(self, question: ProbeRound, spec: RolloutSpec) -> None:
         host = self._host(question.host)
-        checks = _named(spec, question.checks)
+        checks = named(spec, question.checks)
         request = ProbeRequest(checks, question.builtin, question.expect, question.boot_default)
         results = await self._probe.round(host, request) if host is not None else ()
         place = (question.rollout, question.host, question.step)
@@ -381,10 +388,6 @@ def _task_name(word: str, question: Inspect | Reach | Unlock | ProbeRound | Exte
     return f"{word}/{question.rollout}/{question.host}/{question.step}"
 
 
-def _slowest_s(checks: tuple[Check, ...]) -> float:
-    return max((check.timeout_s for check in checks), default=0.0)
-
-
 def push_root(rollout: str) -> str:
     """Return the name under which hosts keep what was copied for a rollout, until a trial has roots of its own."""
     return f"{rollout}-next"
@@ -393,7 +396,3 @@ def push_root(rollout: str) -> str:
 def derivation_root(rollout: str) -> str:
     """Return the name under which a host that builds itself keeps what it builds from: the next copy removes it."""
     return f"{rollout}-drv-next"
-
-
-def _named(spec: RolloutSpec, names: tuple[str, ...]) -> tuple[Check, ...]:
-    return tuple(check for check in spec.checks if check.name in names)

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from fleetd.errors import FleetdError
 from fleetd.executor.on_host import OnHost
+from fleetd.model.check import Check
 from fleetd.model.fleet import Fleet
 from fleetd.ports import Probe, ProbeRequest
 from fleetd.rollout.decision import Observe
 from fleetd.rollout.sightings import Sighted
+from fleetd.rollout.spec import RolloutSpec
 
 INSPECT_TIMEOUT_S = 60.0
 """Facts after a restart of dbus take 25 s; twice that and a handshake."""
@@ -33,3 +35,13 @@ async def observed(on_host: OnHost, probe: Probe, question: Observe, fleet: Flee
         if len(fleet.hosts) > CONNECTIONS_KEPT:
             on_host.let_go(host)
     return Sighted(now(), host.name, facts, results)
+
+
+def named(spec: RolloutSpec, names: tuple[str, ...]) -> tuple[Check, ...]:
+    """Return checks of a rollout by their names."""
+    return tuple(check for check in spec.checks if check.name in names)
+
+
+def slowest_s(checks: tuple[Check, ...]) -> float:
+    """Return how long the slowest of some checks may take."""
+    return max((check.timeout_s for check in checks), default=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -27,10 +28,10 @@ HIDDEN = "[hidden]"
 class ControlPrograms:
     """What ``executor.power`` runs. Of a command only the program's name is ever shown: its words may be secret."""
 
-    async def run(self, command: ControlCommand, host: Host) -> ProgramEnd:
-        """Run one to its end, or until its time is over; its whole process group ends with it."""
-        words = _words(command, host)
-        name, tail, secrets = Path(words[0]).name, _Tail(), list[str]()
+    async def run(self, command: ControlCommand, host: Host, env: Mapping[str, str] | None = None) -> ProgramEnd:
+        """Run one to its end, or until its time is over; its whole process group ends with it. ``env`` comes on top."""
+        words = words_of(command.argv, host)
+        name, tail, secrets = Path(words[0]).name, Tail(), list[str]()
         try:
             with ExitStack() as opened:
                 given = None
@@ -40,6 +41,7 @@ class ControlPrograms:
                 done = await run(
                     words,
                     timeout_s=command.timeout_s,
+                    env=env,
                     output_limit_bytes=OUTPUT_LIMIT_BYTES,
                     stdin=given,
                     seen=tail.feed,
@@ -57,7 +59,7 @@ class ControlPrograms:
         return ProgramEnd(done.status == 0, f"{name} ended with {done.status}", tail.text(secrets))
 
 
-class _Tail:
+class Tail:
     """The end of what a program writes, wherever to."""
 
     def __init__(self) -> None:
@@ -91,10 +93,11 @@ def _left_of(secret: str, text: str) -> int:
     return next((length for length in range(len(secret) - 1, 0, -1) if text.startswith(secret[-length:])), 0)
 
 
-def _words(command: ControlCommand, host: Host) -> list[str]:
+def words_of(argv: Sequence[str], host: Host) -> list[str]:
+    """Return the words of a command with ``{name}``, ``{address}`` and ``{port}`` of the host filled in."""
     address = next(iter(host.network_addresses), host.name)
     known = {"{name}": host.name, "{address}": address, "{port}": str(host.port)}
-    words = list(command.argv)
+    words = list(argv)
     for word, value in known.items():
         words = [each.replace(word, value) for each in words]
     return words

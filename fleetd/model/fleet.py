@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleetd.model.check import Check
+from fleetd.model.hook import Hook
 from fleetd.model.order import KeptGenerations
 from fleetd.model.policy import Policy, Size
 from fleetd.model.program import ControlCommand
@@ -125,6 +126,7 @@ class Fleet:
     checks: tuple[Check, ...] = ()
     policies: Mapping[str, Policy] = field(default_factory=dict)
     groups: tuple[Group, ...] = ()
+    hooks: tuple[Hook, ...] = ()
     brake: Size = field(default_factory=lambda: Size(percent=25))
     """How much of the fleet may be unwell before no rollout starts a well host any more."""
     flake: str | None = None

@@ -90,7 +90,11 @@ def is_needed(world: World, name: str) -> bool:
     if not rollout.header.phase.is_final:
         return True
     waits = dict.fromkeys((*world.fleetwide.blamed, *(host for host, it in world.records.items() if it.stranded)))
-    return rollout.tally.count(Mark.UNPROVEN) > 0 or any(host in rollout.hosts for host in waits)
+    return (
+        rollout.tally.count(Mark.UNPROVEN) > 0
+        or bool(world.hooks.of_rollout(name))
+        or any(host in rollout.hosts for host in waits)
+    )
 
 
 def cut_of(spans: Sequence[Span], keep: Collection[str], before: float, most: int) -> int:

@@ -9,12 +9,15 @@ from dataclasses import replace
 
 from fleetd.model.program import Aid
 from fleetd.rollout import events as e
-from fleetd.rollout.decision import limit_of
+from fleetd.rollout.asking import ROLLBACK_REACH_S
+from fleetd.rollout.decision import limit_of, out_of_service
 from fleetd.rollout.held import host_held, rollout_held
+from fleetd.rollout.hook_waits import host_hooks_wait, rollout_hooks_wait
+from fleetd.rollout.hooking import stuck_in
 from fleetd.rollout.power import cycles_at
 from fleetd.rollout.preparing import COPIES
 from fleetd.rollout.reasons import Blocked, Reason, instant
-from fleetd.rollout.starting import ROLLBACK_REACH_S, has_turn_first
+from fleetd.rollout.starting import has_turn_first
 from fleetd.rollout.states import (
     Committed,
     Copied,
@@ -63,14 +66,16 @@ def rollout_waits(world: World, rollout: Rollout, now: float) -> list[Blocked]:
     elif header.phase is e.Phase.PENDING:
         return [*found, _queued(world, rollout)]
     found += _unknown(rollout)
+    found += rollout_hooks_wait(world, rollout)
     if header.phase is e.Phase.AWAITING_APPROVAL and header.wave < len(header.waves):
         text = f"wave {header.waves[header.wave].name} waits for a person"
         todo = f"fleetctl approve {header.spec.id}"
         found.append(Blocked(Reason.APPROVAL, text, header.approval_until, todo))
     if header.phase is e.Phase.SOAKING and header.wave < len(header.waves):
         found.append(_soak(world, rollout, now))
-    if header.phase is e.Phase.ROLLING and rollout.tally.count(Mark.STARTABLE) and world.unproven_count():
-        alone = any(blocked.reason is Reason.LOST for blocked in found) and world.unproven_count() == 1
+    held = world.unproven_count() + len(out_of_service(world))
+    if header.phase is e.Phase.ROLLING and rollout.tally.count(Mark.STARTABLE) and held:
+        alone = any(blocked.reason is Reason.LOST for blocked in found) and held == 1
         found += [] if alone else [_slots(world, rollout)]
     found += _silent_on_their_way_back(world, rollout)
     deferred = tuple(rollout.tally.hosts[Mark.DEFERRED])
@@ -85,6 +90,9 @@ def host_waits(world: World, name: str, host: str, now: float) -> Blocked | None
     """Return what a host of a rollout waits for; None when nothing more happens to it by itself and well."""
     rollout = world.rollouts[name]
     state, header = rollout.hosts[host], rollout.header
+    hooks = host_hooks_wait(world, name, host)
+    if hooks is not None and not isinstance(state, Stranded):
+        return hooks
     match state:
         case Lost(reason=reason):
             at = cycles_at(state, header.spec) if Aid.POWER_CYCLE in world.observation(name, host).aids else None
@@ -242,7 +250,8 @@ def _slots(world: World, rollout: Rollout, host: str | None = None) -> Blocked:
     state = None if host is None else rollout.hosts[host]
     direction = Direction.DEPLOY if state is None else state.task.direction
     first = not rollout.tally.count(Mark.EVIDENCE) and rollout.tally.count(Mark.UNPROVEN)
-    holding = tuple(host for _name, host in world.unproven())
+    apart = out_of_service(world)
+    holding = tuple(host for _name, host in (*world.unproven(), *apart))
     limit = limit_of(rollout, direction)
     if first and direction is Direction.DEPLOY:
         text = "the first host is alone until it is committed"
@@ -250,7 +259,10 @@ def _slots(world: World, rollout: Rollout, host: str | None = None) -> Blocked:
     if state is not None and len(holding) < limit:
         return _turn(state)
     gone = [host for name, host in world.unproven() if isinstance(world.rollouts[name].hosts[host], Lost)]
-    text = f"hosts in trial hold the slots: {len(holding)} unproven over all rollouts, {limit} allowed here"
+    gone += [host for name, host in apart if host in stuck_in(world, name)]
+    drained = f" and {len(apart)} drained" if apart else ""
+    unproven = f"{len(holding) - len(apart)} unproven{drained} over all rollouts"
+    text = f"hosts in trial hold the slots: {unproven}, {limit} allowed here"
     return Blocked(Reason.MAX_PARALLEL, text, None, f"fleetctl clear {gone[0]}" if gone else "", holding)
 
 

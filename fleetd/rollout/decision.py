@@ -38,9 +38,11 @@ class Capacity:
     many."""
     program: int = 16
     """Programs of the control node that unlock hosts or cycle their power."""
+    hook: int = 64
+    """Hooks, wherever they run. Most of their time they wait."""
 
 
-SLOTS = ("evaluate", "build", "copy", "order", "probe", "observe", "reach", "program")
+SLOTS = ("evaluate", "build", "copy", "order", "probe", "observe", "reach", "program", "hook")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,13 @@ class Decision:
     visits: Visits
 
 
+def out_of_service(world: World) -> list[Place]:
+    """Return the hosts that their hooks keep out of service, and that are not unproven."""
+    kept = [place for place, _work in world.hooks.items()]
+    unproven = dict.fromkeys(world.unproven_among(kept))
+    return [place for place in kept if place not in unproven]
+
+
 def limit_of(rollout: Rollout, direction: Direction) -> int:
     """Return how many hosts may be unproven at once while one of this rollout is, going in this direction."""
     policy, total = rollout.header.spec.policy, len(rollout.hosts)
@@ -211,6 +220,7 @@ class Draft:
         """Whether the controller hears nobody, or was just found to: nothing starts."""
         self._again: list[Place] = []
         self.own_is_on_trial = own_is_on_trial(world)
+        self._apart = dict.fromkeys(out_of_service(world))
 
     def sees(self, place: Place) -> bool:
         """Whether a host is looked at in this plan, or with an empty host the rollout as a whole."""
@@ -230,6 +240,11 @@ class Draft:
         """Return how many hosts are unproven over all rollouts, the lost ones and those started here included."""
         return self.world.unproven_count() + len(self.started)
 
+    def slots_held(self) -> int:
+        """Return how many hosts hold a slot: the unproven ones, and those that their hooks keep out of service."""
+        started = sum((name, host) in self._apart for host, name in self.started.items())
+        return self.unproven_count() + len(self._apart) - started
+
     def holder(self, host: str) -> str | None:
         """Return the rollout in which a host is unproven, or becomes so in this plan."""
         return self.started.get(host) or self.world.holder(host)
@@ -241,6 +256,8 @@ class Draft:
     def domains(self) -> dict[str, None]:
         """Return the domains that hold unproven hosts."""
         held = {domain: None for domain, count in self.world.unproven_domains.items() if count}
+        for name, host in self._apart:
+            held[self.world.rollouts[name].plans[host].domain] = None
         for host, name in self.started.items():
             held[self.world.rollouts[name].plans[host].domain] = None
         return held
@@ -251,6 +268,7 @@ class Draft:
         More would break a promise made to one of them.
         """
         stakes = [stake for stake, count in self.world.stakes.items() if count]
+        stakes += [(name, self.world.rollouts[name].hosts[host].task.direction) for name, host in self._apart]
         stakes += [(name, self.world.rollouts[name].hosts[host].task.direction) for host, name in self.started.items()]
         limits = [limit_of(self.world.rollouts[name], way) for name, way in dict.fromkeys(stakes)]
         return min([limit_of(rollout, direction), *limits])

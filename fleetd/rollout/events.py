@@ -19,6 +19,7 @@ from fleetd.rollout.fleet_events import (
     HostLocked,
     HostUnlocked,
 )
+from fleetd.rollout.hook_events import HookEnded, HookEvent, HookGivenUp, HookIntended, HooksCleared
 from fleetd.rollout.host_events import (
     BuildIntended,
     Built,
@@ -116,6 +117,11 @@ __all__ = [
     "FreezeLifted",
     "FreezeSet",
     "HoldEvent",
+    "HookEnded",
+    "HookEvent",
+    "HookGivenUp",
+    "HookIntended",
+    "HooksCleared",
     "HostAdopted",
     "HostCleared",
     "HostDeferred",
@@ -176,7 +182,9 @@ __all__ = [
 OrderIntent = TrialIntended | StageIntended | CommitIntended | ReleaseIntended | RevertIntended | SettleIntended
 """What becomes an order to a host."""
 
-IntentEvent = EvaluateIntended | BuildIntended | CopyIntended | DryRunIntended | PowerCycleIntended | OrderIntent
+HostIntent = EvaluateIntended | BuildIntended | CopyIntended | DryRunIntended | PowerCycleIntended | OrderIntent
+
+IntentEvent = HostIntent | HookIntended
 
 OutcomeEvent = (
     Evaluated
@@ -193,7 +201,7 @@ OutcomeEvent = (
 )
 
 HostEvent = (
-    IntentEvent
+    HostIntent
     | OutcomeEvent
     | FoundCurrent
     | HostDeferred
@@ -243,6 +251,7 @@ Event = (
     | RolloutEvent
     | HostEvent
     | RecordEvent
+    | HookEvent
     | OutcomeRejected
     | ChangesTold
 )

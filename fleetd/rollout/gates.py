@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from itertools import islice
 
 from fleetd.model.duration import format_duration
-from fleetd.model.policy import OnFailure, RollbackScope
-from fleetd.model.store_path import StorePath
+from fleetd.model.policy import OnFailure
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
 from fleetd.rollout.brakes import is_held
 from fleetd.rollout.decision import CancelCopy, Draft, LockRevision
+from fleetd.rollout.hooking import stuck_in, under_way
 from fleetd.rollout.owed import OWN_AGAIN_S, debts_of
 from fleetd.rollout.spec import RolloutSpec
 from fleetd.rollout.states import (
@@ -19,14 +19,13 @@ from fleetd.rollout.states import (
     Failed,
     Pending,
     Placed,
-    Staged,
     Stranded,
-    TrialKept,
     is_evidence,
     is_failure,
     is_out_of_hand,
     reason_of,
 )
+from fleetd.rollout.taking_back import rollback_target, to_take_back
 from fleetd.rollout.tally import BUILD, EVALUATE, Mark
 from fleetd.rollout.world import Rollout, World
 
@@ -155,7 +154,9 @@ def _no_progress(draft: Draft, name: str, rollout: Rollout) -> str:
         return ""
     if any(isinstance(rollout.hosts[host], Copying) for host in rollout.tally.hosts[Mark.STARTABLE]):
         return ""  # a copy has a limit of its own
-    if draft.world.unproven_count() and not rollout.tally.count(Mark.UNPROVEN):
+    if under_way(draft.world, name):
+        return ""  # so has a hook
+    if draft.slots_held() and not rollout.tally.count(Mark.UNPROVEN):
         return ""
     return f"nothing moved for {format_duration(limit)} (progress_deadline)"
 
@@ -191,8 +192,8 @@ def move_waves(draft: Draft, name: str, rollout: Rollout) -> bool:
     """Refill, pass or end the released wave. Returns whether the rollout moved, so that nothing else is planned."""
     header = rollout.header
     if header.wave >= len(header.waves):
-        if rollout.tally.count(Mark.OPEN):
-            return False  # a host of an earlier wave is tried once more
+        if rollout.tally.count(Mark.OPEN) or under_way(draft.world, name):
+            return False  # a host of an earlier wave is tried once more, or its hooks run
         _finish(draft, name, rollout)
         return True
     wave, counts = header.waves[header.wave], rollout.tally.waves[header.wave]
@@ -202,9 +203,11 @@ def move_waves(draft: Draft, name: str, rollout: Rollout) -> bool:
         return False  # a lost host was tolerated as a failure, and still nobody knows how it ended
     if _refill(draft, name, rollout):
         return True
+    if not under_way(draft.world, name).keys().isdisjoint(wave.hosts):
+        return False  # what is not back in service shows little of how it is
     if not counts[Mark.EVIDENCE]:
         # A wave never passes on nothing: no other host was there to take, so this is the end.
-        if not rollout.tally.count(Mark.OPEN):
+        if not rollout.tally.count(Mark.OPEN) and not under_way(draft.world, name):
             _finish(draft, name, rollout)
         elif header.wave == len(header.waves) - 1 or not wave.hosts:
             return False  # a host of an earlier wave is tried once more
@@ -269,10 +272,11 @@ def plan_ending(draft: Draft, name: str, rollout: Rollout) -> None:
         if isinstance(state, Copying):
             draft.ask(CancelCopy(name, host, state.flight.fence))
         draft.add(e.HostSkipped(now, name, host, reason))
-    going_back = _to_take_back(rollout)
+    going_back = to_take_back(rollout)
     for host, state in going_back:
-        draft.add(e.RollbackDecided(now, name, host, _rollback_target(draft, host, state), reason))
-    if not going_back and tally.count(Mark.OPEN) == tally.count(Mark.STARTABLE):
+        draft.add(e.RollbackDecided(now, name, host, rollback_target(draft, host, state), reason))
+    still = tally.count(Mark.OPEN) != tally.count(Mark.STARTABLE) or under_way(draft.world, name)
+    if not going_back and not still:
         draft.add(_ended(draft, name, rollout))
 
 
@@ -306,37 +310,6 @@ def supersede(draft: Draft, name: str, rollout: Rollout) -> None:
             draft.add(e.RolloutSuperseded(draft.now, earlier_name, name))
 
 
-def _to_take_back(rollout: Rollout) -> list[tuple[str, Placed]]:
-    """Return the hosts with the rollout's system that the rollout's scope takes back, in the order of its waves."""
-    failing, header = rollout.header.failing, rollout.header
-    if failing is None or not failing.take_back:
-        return []
-    scope = RollbackScope.ROLLOUT if failing.whole else header.spec.policy.rollback_scope
-    hosts = rollout.tally.hosts[Mark.FAILED if scope is RollbackScope.HOST else Mark.COMMITTED]
-    found = []
-    for host in sorted(hosts, key=rollout.tally.position.__getitem__):
-        state = rollout.hosts[host]
-        if isinstance(state, Placed) and (scope is not RollbackScope.WAVE or _wave_goes_back(rollout, host)):
-            found.append((host, state))
-    return found
-
-
-def _wave_goes_back(rollout: Rollout, host: str) -> bool:
-    counts = rollout.tally.waves[rollout.tally.wave_of[host]]
-    return bool(counts[Mark.FAILED] or counts[Mark.BACK])
-
-
-def _rollback_target(draft: Draft, host: str, state: Placed) -> StorePath:
-    """Return last good, or what ran before where last good is the very system that failed.
-
-    Where last good was not replaced, by a test or for the next boot, it is what boots, or booted until then.
-    """
-    if isinstance(state, TrialKept | Staged):
-        return state.old
-    good = draft.world.record(host).last_good
-    return state.old if good is None or good == state.task.to else good
-
-
 def _finish(draft: Draft, name: str, rollout: Rollout) -> None:
     """End a rollout, and tell what it owes: not before that may be written, or it would be owed nowhere."""
     finished = _finished(draft, name, rollout)
@@ -353,6 +326,8 @@ def _finished(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
     states = rollout.hosts.values()
     if any(isinstance(state, Stranded) for state in states):
         phase, reason = e.Phase.NEEDS_OPERATOR, _first_reason(rollout, Stranded)
+    elif stuck := _stuck_reason(draft, name):
+        phase, reason = e.Phase.NEEDS_OPERATOR, stuck
     elif not any(is_evidence(state) for state in states):
         phase, reason = e.Phase.FAILED, "no host came to run the revision: " + _any_reason(rollout)
     elif all(is_evidence(state) for state in states):
@@ -368,6 +343,8 @@ def _ended(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
     reason = header.failing.reason if header.failing is not None else ""
     if any(isinstance(state, Stranded) for state in states):
         phase, reason = e.Phase.NEEDS_OPERATOR, _first_reason(rollout, Stranded)
+    elif stuck := _stuck_reason(draft, name):
+        phase, reason = e.Phase.NEEDS_OPERATOR, stuck
     elif header.failing is not None and header.failing.take_back:
         left = any(isinstance(state, Placed) for state in states)
         lost = any(is_out_of_hand(state) for state in states)
@@ -383,6 +360,10 @@ def _ended(draft: Draft, name: str, rollout: Rollout) -> e.RolloutFinished:
 
 def _first_reason(rollout: Rollout, kind: type[Failed] | type[Stranded]) -> str:
     return next((f"{host}: {state.reason}" for host, state in rollout.hosts.items() if isinstance(state, kind)), "")
+
+
+def _stuck_reason(draft: Draft, name: str) -> str:
+    return next((f"{host}: {work.stuck}" for host, work in stuck_in(draft.world, name).items()), "")
 
 
 def _any_reason(rollout: Rollout, hosts: Iterable[str] | None = None) -> str:

@@ -8,13 +8,13 @@ from itertools import chain, islice
 from fleetd.model.check import CheckOutcome, CheckResult
 from fleetd.model.facts import HostFacts
 from fleetd.model.program import Aid
+from fleetd.rollout.asking import INSPECT_AGAIN_S
 from fleetd.rollout.contact import WITNESSES
 from fleetd.rollout.events import Ailment
 from fleetd.rollout.health import observe
 from fleetd.rollout.patrol import judge, take_sighting
 from fleetd.rollout.seen import Look, Observation, Unheard
 from fleetd.rollout.sightings import Sighted
-from fleetd.rollout.starting import INSPECT_AGAIN_S
 from fleetd.rollout.states import Committed, Current, LiveState, TrialKept
 from fleetd.rollout.world import World
 

@@ -13,6 +13,7 @@ from fleetd.rollout import events as e
 from fleetd.rollout.brakes import end_holds, plan_contact
 from fleetd.rollout.decision import Capacity, Decision, Draft
 from fleetd.rollout.gates import ask_approval, judge_budgets, move_waves, plan_ending, plan_preparation, supersede
+from fleetd.rollout.hooking import plan_hooks
 from fleetd.rollout.live import pause_for_errors, plan_live, plan_soak
 from fleetd.rollout.patrol import plan_patrol
 from fleetd.rollout.starting import plan_rollbacks, plan_starts
@@ -35,6 +36,7 @@ def plan(world: World, capacity: Capacity, now: float, *, everything: bool = Fal
     plan_contact(draft)
     plan_patrol(draft)
     plan_live(draft)
+    plan_hooks(draft)
     for name, rollout in active:
         draft.place = ("", "")
         if not draft.is_isolated:

@@ -44,6 +44,8 @@ def standing(world: World, group: HostGroup, now: float, started: Mapping[str, s
         holder = (started or {}).get(host) or world.holder(host)
         if holder is not None:
             unavailable[host] = f"unproven in {holder}"
+        elif drained := world.hooks.drained_by(host):
+            unavailable[host] = f"drained by {drained}"
         elif host in world.fleetwide.blamed:
             unavailable[host] = world.fleetwide.blamed[host]
             sick.append(host)

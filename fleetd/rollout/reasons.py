@@ -44,6 +44,8 @@ class Reason(StrEnum):
     EFFECT = "effect"
     HEALTH = "health"
     RETRY = "retry"
+    HOOK = "hook"
+    DRAINED = "drained"
 
 
 @dataclass(frozen=True, slots=True)

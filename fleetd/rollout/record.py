@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fleetd.model.fence import Fence
 from fleetd.model.store_path import StorePath
 from fleetd.rollout import events as e
+from fleetd.rollout.spec import Kind
 from fleetd.rollout.states import (
     Committed,
     Current,
@@ -155,3 +156,11 @@ def adopted(record: HostRecord, event: e.HostAdopted) -> HostRecord:
         state_lost=False,
         failed=tuple(path for path in record.failed if path != good),
     )
+
+
+def proved_good(record: HostRecord, good: StorePath, kind: Kind) -> HostRecord:
+    """Return a record once a rollout that went well has left a host with a system."""
+    before = record.last_good if record.last_good != good else record.good_before
+    if kind is Kind.ROLLBACK:
+        before = None  # what was there before is what people wanted to leave
+    return replace(record, last_good=good, good_before=before, wanted=good, left=good)

@@ -9,7 +9,7 @@ from typing import assert_never
 from fleetd.model.check import CheckResult
 from fleetd.model.facts import HostFacts
 from fleetd.model.program import Aid
-from fleetd.rollout.health import Health
+from fleetd.rollout.health import Health, forget_errors
 
 
 class Unheard(StrEnum):
@@ -87,6 +87,12 @@ class Observation:
     unlock_at: float = 0.0
     """When it may be tried again."""
     unlocking: bool = False
+
+    def forget_errors(self) -> None:
+        """Count anew how often checks could not be asked."""
+        self.health = forget_errors(self.health)
+        if self.unasked:
+            self.unasked, self.inspected_at = 0, None
 
 
 @dataclass(frozen=True, slots=True)

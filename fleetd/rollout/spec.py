@@ -10,6 +10,7 @@ from enum import StrEnum
 from fleetd.model.check import Check
 from fleetd.model.fleet import ToplevelSource
 from fleetd.model.goal import Goal
+from fleetd.model.hook import Hook
 from fleetd.model.policy import Policy
 
 
@@ -36,13 +37,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
-    """One host of a rollout: where its toplevel comes from, and which checks are its own, by name."""
+    """One host of a rollout: where its toplevel comes from, and which checks and hooks are its own, by name."""
 
     name: str
     source: ToplevelSource
     domain: str = "default"
     depends_on: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +111,16 @@ class RolloutSpec:
     """Those groups of the fleet that any of its hosts belongs to."""
     brake: int = 0
     """How many hosts of the whole fleet may be unwell while this rollout starts well ones; 0: any number."""
+    hooks: tuple[Hook, ...] = ()
+    """Those of the fleet that any of its hosts has."""
 
     def checks_of(self, host: HostPlan) -> tuple[Check, ...]:
         """Return the host's checks, in the fleet file's order."""
         return tuple(check for check in self.checks if check.name in host.checks)
+
+    def hooks_of(self, host: HostPlan) -> tuple[Hook, ...]:
+        """Return the host's hooks, in the fleet file's order."""
+        return tuple(hook for hook in self.hooks if hook.name in host.hooks)
 
 
 def rollout_name(number: int) -> str:

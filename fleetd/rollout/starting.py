@@ -6,25 +6,25 @@ from collections.abc import Iterable
 
 from fleetd.model.facts import UNREADABLE, HostFacts
 from fleetd.model.goal import Goal
-from fleetd.model.policy import Reboot, Unreachable
+from fleetd.model.policy import Reboot
 from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
-from fleetd.rollout.before import counting, waits_for_checks
+from fleetd.rollout.asking import inspected, pass_over
+from fleetd.rollout.before import counting
 from fleetd.rollout.brakes import freeze_of, is_braked, is_in_window, lock_of
-from fleetd.rollout.decision import CancelCopy, Draft, Inspect
+from fleetd.rollout.decision import CancelCopy, Draft
 from fleetd.rollout.health import passed
+from fleetd.rollout.hooking import begins_with_hooks, is_elsewhere, ready_since, under_way
+from fleetd.rollout.hooks import is_ready
 from fleetd.rollout.preflight import blocks, newer_controller, stages
 from fleetd.rollout.preparing import COPIES
 from fleetd.rollout.quorum import keeps_quorum
-from fleetd.rollout.seen import Observation, Unheard
+from fleetd.rollout.seen import Unheard
 from fleetd.rollout.spec import HostPlan, Kind
-from fleetd.rollout.states import Copied, Copying, Direction, DryRunning, HostState, Lost, Pending, is_final
+from fleetd.rollout.states import Copied, Copying, Direction, DryRunning, Lost, Pending, is_final
 from fleetd.rollout.tally import BACK, Mark
 from fleetd.rollout.world import Rollout
-
-INSPECTIONS = 2
-"""A host counts as out of reach when it did not answer twice: one lost packet is no reason to pass it over."""
 
 INSPECTIONS_A_COPY = 4
 """Hosts are asked before they are copied to. Some need nothing, so more are asked than there are slots for copies; but
@@ -33,14 +33,8 @@ what is asked too early must be asked again."""
 COPY_MARGIN_S = 60.0
 """What a copy that was ended by its own limit has to say so."""
 
-INSPECT_AGAIN_S = 2.0
-"""Between two tries to reach a host that is to be started."""
-
 FACTS_FRESH_S = 60.0
 """What a host said longer ago is asked again before anything is decided by it: people work on hosts too."""
-
-ROLLBACK_REACH_S = 600.0
-"""How long a host that must go back may be out of reach until a person is needed: longer than a slow reboot."""
 
 ROLLBACKS_STRANDED = 2
 """When a second host is unwell on its old system too, the revision was not the cause: a person is needed."""
@@ -63,6 +57,7 @@ def plan_starts(draft: Draft, name: str, rollout: Rollout) -> None:
     if freeze_of(draft.world, rollout) is not None or not is_in_window(draft, name, rollout):
         return
     released = min(header.wave, len(header.waves) - 1)
+    _start_drained(draft, name, rollout, Direction.DEPLOY)
     if is_braked(draft.world, rollout):
         unwell = _unwell(draft, rollout, released)
         _start_trials(draft, name, rollout, unwell)
@@ -101,10 +96,10 @@ def _start_copies(draft: Draft, name: str, rollout: Rollout, hosts: Iterable[str
 
 def _start_trials(draft: Draft, name: str, rollout: Rollout, hosts: Iterable[str]) -> None:
     """Plan the trials of hosts in turn, until there is no slot left for those that are being asked and the next."""
-    ahead = 0
+    ahead, drained = 0, under_way(draft.world, name)
     for host in hosts:
         state = rollout.hosts[host]
-        if not isinstance(state, Copied):
+        if not isinstance(state, Copied) or host in drained:
             continue
         if draft.free["order"] <= 0 or draft.free["probe"] <= 0:
             break
@@ -119,6 +114,27 @@ def _start_trials(draft: Draft, name: str, rollout: Rollout, hosts: Iterable[str
         ahead += bool(draft.world.observation(name, host).asking) or draft.has_asked(name, host)
 
 
+def _start_drained(draft: Draft, name: str, rollout: Rollout, direction: Direction) -> None:
+    """Plan the trials of hosts that have their slots already, by what they ran before."""
+    for host, work in under_way(draft.world, name).items():
+        state, plan = rollout.hosts[host], rollout.plans[host]
+        if not isinstance(state, Copied) or state.task.direction is not direction:
+            continue
+        if not is_ready(rollout.header.spec, plan, work):
+            continue
+        if draft.free["order"] <= 0 or draft.free["probe"] <= 0:
+            return
+        if direction is Direction.DEPLOY and not _may_go_on(draft, name, rollout, host):
+            continue
+        if draft.unproven_count() < draft.limit(rollout, direction):
+            _plan_copied(draft, name, rollout, plan, state)
+
+
+def _may_go_on(draft: Draft, name: str, rollout: Rollout, host: str) -> bool:
+    is_stopped = is_braked(draft.world, rollout) and host not in draft.world.fleetwide.unwell
+    return not is_stopped and not draft.has_failed(name)
+
+
 def _open_domains(draft: Draft, rollout: Rollout) -> tuple[str, ...]:
     """Return the domains in which a host may become unproven now."""
     held = draft.domains()
@@ -130,6 +146,7 @@ def _open_domains(draft: Draft, rollout: Rollout) -> tuple[str, ...]:
 def plan_rollbacks(draft: Draft, name: str, rollout: Rollout) -> None:
     """Plan the trials that take committed hosts back; no wave, soak or window is in their way."""
     if rollout.tally.count(Mark.NOT_TAKEN_BACK) < ROLLBACKS_STRANDED:
+        _start_drained(draft, name, rollout, Direction.ROLLBACK)
         _start_trials(draft, name, rollout, rollout.tally.lane(BACK))
         return
     reason = "two hosts are unwell on their old system too: the revision is not the cause"
@@ -153,9 +170,9 @@ def _plan_pending(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, sta
         return
     if state.copies_failed >= COPIES:
         reason = f"the copy was cut {state.copies_failed} times"
-        _pass_over(draft, name, rollout, plan, Unheard.UNREACHABLE, reason)
+        pass_over(draft, name, rollout, plan, Unheard.UNREACHABLE, reason)
         return
-    facts = _inspected(draft, name, rollout, plan, since=draft.now - FACTS_FRESH_S)
+    facts = inspected(draft, name, rollout, plan, since=draft.now - FACTS_FRESH_S)
     if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):
         return
     _copy(draft, name, plan, state)
@@ -198,13 +215,17 @@ def _plan_copied(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, stat
     if not keeps_quorum(draft, name, rollout, plan.name):
         _bound_wait_for_group(draft, name, rollout, plan, state)
         return
-    facts = _inspected(draft, name, rollout, plan, since=max(state.at, draft.now - FACTS_FRESH_S))
+    since = max(state.at, draft.now - FACTS_FRESH_S, ready_since(draft.world, name, plan.name))
+    facts = inspected(draft, name, rollout, plan, since=since)
     if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):
+        return
+    spec = rollout.header.spec
+    is_staged = stages(spec.goal, state.task, facts)
+    if not is_staged and plan.hooks and begins_with_hooks(draft, rollout, plan, state):
         return
     if not draft.take("order"):
         return
-    spec = rollout.header.spec
-    if stages(spec.goal, state.task, facts):
+    if is_staged:
         _stage(draft, name, rollout, plan, facts)
         return
     baseline = state.task.baseline
@@ -244,7 +265,7 @@ def _plan_dry_run(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, sta
         return
     if draft.holder(plan.name) is not None:
         return
-    facts = _inspected(draft, name, rollout, plan, since=max(state.at, draft.now - FACTS_FRESH_S))
+    facts = inspected(draft, name, rollout, plan, since=max(state.at, draft.now - FACTS_FRESH_S))
     if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):
         return
     if draft.take("order"):
@@ -272,7 +293,7 @@ def _stage(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, facts: Hos
 
 def _has_slot(draft: Draft, rollout: Rollout, state: Copied, ahead: int) -> bool:
     """Whether one more host may become unproven besides those that are being asked just now: promise 2."""
-    if draft.closed or draft.unproven_count() + ahead >= draft.limit(rollout, state.task.direction):
+    if draft.closed or draft.slots_held() + ahead >= draft.limit(rollout, state.task.direction):
         # Whoever comes later in the order must not take the slot that this one waits for.
         draft.closed = True
         return False
@@ -286,6 +307,8 @@ def _may_start(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, direct
     first = direction is Direction.DEPLOY and rollout.tally.count(Mark.EVIDENCE) == 0
     if first and (rollout.tally.count(Mark.UNPROVEN) or draft.has_started(name)):
         return False
+    if is_elsewhere(draft.world, name, plan.name) or (first and under_way(draft.world, name).keys() - {plan.name}):
+        return False
     if any(draft.holder(host) is not None or has_turn_first(rollout, host, plan.name) for host in plan.depends_on):
         return False
     if any(draft.holder(host) == name for host in rollout.dependents.get(plan.name, ())):
@@ -298,51 +321,6 @@ def has_turn_first(rollout: Rollout, host: str, dependent: str) -> bool:
     """Whether a dependency has its own turn first: it is of the same wave or an earlier one."""
     state, wave_of = rollout.hosts.get(host), rollout.tally.wave_of
     return state is not None and wave_of[host] <= wave_of[dependent] and not is_final(state)
-
-
-def _inspected(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, *, since: float) -> HostFacts | None:
-    """Return facts that are newer than ``since``, or ask for them and return None."""
-    seen = draft.world.observation(name, plan.name)
-    if seen.asking:
-        return None
-    if seen.inspected_at is not None and seen.inspected_at >= since and seen.facts is not None:
-        if not waits_for_checks(draft, name, rollout, plan.name):
-            return seen.facts
-        if draft.now < seen.inspected_at + INSPECT_AGAIN_S:
-            draft.wake(seen.inspected_at + INSPECT_AGAIN_S)
-            return None
-    if seen.failures >= INSPECTIONS and not _is_waited_for(draft, rollout.hosts[plan.name], seen):
-        _pass_over(draft, name, rollout, plan, seen.unheard, seen.unreachable)
-        return None
-    if seen.failures and draft.now < seen.next_round_at:
-        draft.wake(seen.next_round_at)
-        return None
-    if draft.take("probe"):
-        checks = tuple(check.name for check in rollout.header.spec.checks_of(plan))
-        draft.ask(Inspect(name, plan.name, seen.step, checks))
-    return None
-
-
-def _is_waited_for(draft: Draft, state: HostState, seen: Observation) -> bool:
-    """Whether a host that does not answer is asked on: one that must go back is not given up at once.
-
-    What counts is how long it has not answered, not how long it has waited for its turn.
-    """
-    if not isinstance(state, Copied) or state.task.direction is not Direction.ROLLBACK:
-        return False
-    return draft.now < seen.silent_since + ROLLBACK_REACH_S
-
-
-def _pass_over(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, kind: Unheard, reason: str) -> None:
-    """Defer a host that is out of reach, or fail it where the policy says so; not while it may be ours to reach it."""
-    if not draft.world.contacts.counts(plan.name):
-        return
-    fails = rollout.header.spec.policy.unreachable is Unreachable.FAIL
-    going_back = rollout.hosts[plan.name].task.direction is Direction.ROLLBACK
-    if fails or going_back:
-        draft.add(e.HostFailed(draft.now, name, plan.name, kind.value, reason))
-    else:
-        draft.add(e.HostDeferred(draft.now, name, plan.name, kind.value, reason))
 
 
 def _is_settled_by(

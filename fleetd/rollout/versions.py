@@ -31,7 +31,11 @@ NEWEST: Mapping[str, int] = {}
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
 """From (kind, version) to the data of the next version. None for any change that a default of a field describes."""
 
-ADDED: Mapping[str, tuple[str, ...]] = {"RevertIntended": ("unjudged",)}
+ADDED: Mapping[str, tuple[str, ...]] = {
+    "RevertIntended": ("unjudged",),
+    "HostPlan": ("hooks",),
+    "RolloutSpec": ("hooks",),
+}
 """Fields that the release before does not know, by class."""
 
 NEW_KINDS: tuple[str, ...] = (
@@ -48,6 +52,10 @@ NEW_KINDS: tuple[str, ...] = (
     "HostOwed",
     "HostNotOwed",
     "HostAdopted",
+    "HookIntended",
+    "HookEnded",
+    "HookGivenUp",
+    "HooksCleared",
 )
 """Records that the release before does not know."""
 

@@ -18,13 +18,14 @@ from fleetd.rollout.agenda import Agenda
 from fleetd.rollout.contact import Contacts
 from fleetd.rollout.fleetwide import Fleetwide
 from fleetd.rollout.header import Header, after_absence, evolve_header, new_header
-from fleetd.rollout.health import Health, forget_errors
+from fleetd.rollout.health import Health
+from fleetd.rollout.hooks import Hooks
 from fleetd.rollout.openings import Openings
 from fleetd.rollout.record import HostRecord as HostRecord  # noqa: PLC0414 - imported from here as well
-from fleetd.rollout.record import adopted, record_after, record_recovered
+from fleetd.rollout.record import adopted, proved_good, record_after, record_recovered
 from fleetd.rollout.seen import Look, Observation
 from fleetd.rollout.sightings import Patrol
-from fleetd.rollout.spec import HostPlan, Kind, dependents_of, number_of
+from fleetd.rollout.spec import HostPlan, dependents_of, number_of
 from fleetd.rollout.states import (
     Committed,
     Current,
@@ -95,6 +96,7 @@ class World:
         self.contacts = Contacts()
         self.openings = Openings()
         self.patrol = Patrol()
+        self.hooks = Hooks()
         self.looks: dict[str, Look] = {}
         self.looking: dict[str, None] = {}
         self.locking: str | None = None
@@ -134,6 +136,8 @@ class World:
                 self._rollout(event)
             case e.HostOwed() | e.HostNotOwed() | e.HostAdopted() | e.HostRecovered():
                 self._record_changed(event)
+            case e.HookIntended() | e.HookEnded() | e.HookGivenUp() | e.HooksCleared():
+                self._hook(event)
             case e.ChangesTold():
                 self._rollout(event).changed[event.host] = event.text
             case (
@@ -277,18 +281,14 @@ class World:
             rollout.tally.moved(event.host, rollout.hosts[event.host], event.wave)
         self.agenda.touch_all(event.rollout, rollout.tally.hosts[Mark.UNPROVEN])
         if isinstance(event, e.ResumeRequested):
-            self._forget_errors(event.rollout, rollout)
+            # Whoever resumes wants to see what the checks say from now on; a restart has forgotten it anyway.
+            for host in rollout.hosts:
+                if (seen := self.observations.get((event.rollout, host))) is not None:
+                    seen.forget_errors()
 
-    def _forget_errors(self, name: str, rollout: Rollout) -> None:
-        """Whoever resumes wants to see what the checks say from now on; a restart has forgotten it anyway."""
-        for host in rollout.hosts:
-            seen = self.observations.get((name, host))
-            if seen is not None:
-                seen.health = forget_errors(seen.health)
-            if seen is not None and seen.unasked:
-                seen.unasked, seen.inspected_at = 0, None
-
-    def _rollout(self, event: e.RolloutEvent | e.HostEvent | e.OutcomeRejected | e.ChangesTold | e.HostOwed) -> Rollout:
+    def _rollout(
+        self, event: e.RolloutEvent | e.HostEvent | e.HookEvent | e.OutcomeRejected | e.ChangesTold | e.HostOwed
+    ) -> Rollout:
         rollout = self.rollouts.get(event.rollout)
         if rollout is None:
             raise IllegalTransition("unknown rollout", event)
@@ -304,6 +304,7 @@ class World:
         record = owed.after_event(record, rollout.header.spec, before, after, event)
         rollout.hosts[event.host] = after
         rollout.tally.changed(event.host, before, after)
+        self.hooks.host_changed(rollout.header.spec, rollout.plans[event.host], before, after, event)
         if isinstance(event, e.HostRetried):
             rollout.changed.pop(event.host, None)
         if is_progress(before, after):
@@ -313,12 +314,21 @@ class World:
         if self.fleetwide.host_changed(event.host, before, after, event):
             self.freed_at = event.at
         place = (event.rollout, event.host)
-        self.agenda.touch(place)
-        self.agenda.touch((event.rollout, ""))
+        self.agenda.touch_all(event.rollout, (event.host, ""))
         self._count_unproven(place, rollout, after, event.at)
         if type(after) is not type(before) or isinstance(event, e.PowerCycled):
             # A step begins: what was seen in the last one proves nothing about this one.
             self.observations.pop((event.rollout, event.host), None)
+
+    def _hook(self, event: e.HookEvent) -> None:
+        rollout = self._rollout(event)
+        if event.host not in rollout.hosts:
+            raise IllegalTransition("unknown host", event)
+        if self.hooks.apply(rollout.header.spec, rollout.plans[event.host], rollout.hosts[event.host], event):
+            self.freed_at = event.at
+        if isinstance(event, e.HookEnded | e.HookGivenUp):
+            rollout.header = replace(rollout.header, progress_at=event.at)
+        self.agenda.touch_all(event.rollout, (event.host, ""))
 
     def _count_unproven(self, place: tuple[str, str], rollout: Rollout, state: HostState, at: float) -> None:
         name, host = place
@@ -386,10 +396,5 @@ class World:
         if phase not in (e.Phase.SUCCEEDED, e.Phase.INCOMPLETE):
             return
         for host, state in rollout.hosts.items():
-            if not isinstance(state, Committed | Current) or state.unhealthy or state.task.to is None:
-                continue
-            record, good = self.record(host), state.task.to
-            before = record.last_good if record.last_good != good else record.good_before
-            if rollout.header.spec.kind is Kind.ROLLBACK:
-                before = None  # what was there before is what people wanted to leave
-            self.remember(host, replace(record, last_good=good, good_before=before, wanted=good, left=good))
+            if isinstance(state, Committed | Current) and not state.unhealthy and state.task.to is not None:
+                self.remember(host, proved_good(self.record(host), state.task.to, rollout.header.spec.kind))

@@ -137,6 +137,14 @@ class HostFinding(Finding):
     host: str
 
 
+class Drained(Answer):
+    """By which rollout's hooks a host is drained, and since when. ``stuck``: why it may not come back by itself."""
+
+    rollout: str
+    since: str
+    stuck: str
+
+
 class Host(Answer):
     """What is known of a host: what was observed and when, and what is owed.
 
@@ -167,6 +175,7 @@ class Host(Answer):
     observed_at: str | None
     seen: Seen
     lock: Hold | None
+    drained: Drained | None
     findings: list[Finding]
     blocked_by: list[BlockedBy]
 
@@ -321,52 +330,6 @@ class HostDifference(Answer):
     from_: str = Field(alias="from")
     to: str
     difference: Difference
-
-
-class PlannedHost(Answer):
-    """What would become of a host. ``difference`` is null where one of the systems is not in the store here."""
-
-    name: str
-    from_: str | None = Field(alias="from")
-    to: str | None
-    difference: Difference | None
-
-
-class PlannedWave(Answer):
-    """A wave that would be."""
-
-    name: str
-    soak: str
-    hosts: list[PlannedHost]
-
-
-class PlanError(Answer):
-    """A host that does not evaluate, in Nix's words."""
-
-    host: str
-    message: str
-
-
-class Times(Answer):
-    """How soon hosts are back when something goes wrong."""
-
-    network_lost: str
-    bad_health: str
-    soak_rounds: str
-    """How often each host is checked in a soak: more rarely than its checks say where the hosts are many."""
-
-
-class Plan(Answer):
-    """What a rollout would do; nothing was done."""
-
-    waves: list[PlannedWave]
-    policy: str
-    goal: str
-    max_parallel: int
-    unchanged: list[str]
-    findings: list[HostFinding]
-    errors: list[PlanError]
-    times: Times
 
 
 class Event(Answer):

@@ -33,6 +33,7 @@ from fleetd.model.store_path import parse_store_path
 from fleetd.schema.commands import CommandTable, command_of
 from fleetd.schema.generations import GenerationsText, kept_generations_of
 from fleetd.schema.groups import GroupTable, groups_of
+from fleetd.schema.hooks import HookTable, hooks_of
 from fleetd.schema.policies import PolicyTable, policy_of
 from fleetd.schema.problems import Period, SizeText, Strict, read_table, seconds, size_of, word_of
 from fleetd.schema.reach import reach_problems, socket_problem
@@ -110,7 +111,7 @@ class _File(Strict):
     checks: list[_Check] = Field(default_factory=list)
     policies: dict[str, PolicyTable] = Field(default_factory=dict)
     groups: list[GroupTable] = Field(default_factory=list)
-    hooks: list[dict[str, Any]] = Field(default_factory=list)
+    hooks: list[HookTable] = Field(default_factory=list)
 
 
 def parse_fleet(
@@ -142,6 +143,7 @@ def parse_fleet(
         checks=tuple(_check(index, check, problems) for index, check in enumerate(raw.checks)),
         policies={name: policy_of(name, policy, problems) for name, policy in policies.items()},
         groups=groups_of(raw.groups, problems),
+        hooks=hooks_of(raw.hooks, problems),
         brake=size_of(raw.brake),
         flake=flake,
     )
@@ -149,8 +151,6 @@ def parse_fleet(
         if count > 1:
             # Answers are known by name: a check that passes would stand for another that fails.
             problems.append(f"checks ({word_of(name)}): {count} checks have this name; each needs its own")
-    if raw.hooks:
-        problems.append("hooks: not carried out by this release; leave it out, so that nobody relies on it")
     _judge(fleet, contact_s, problems)
     if problems:
         raise ConfigError("\n".join(f"{file}: {problem}" for problem in problems))
@@ -273,6 +273,7 @@ def _judge(fleet: Fleet, contact_s: float, problems: list[str]) -> None:
     problems += reach_problems(fleet)
     selectors = [(f"checks ({word_of(check.name)}).on", check.on) for check in fleet.checks]
     selectors += [(f"groups ({word_of(group.name)}).on", group.on) for group in fleet.groups]
+    selectors += [(f"hooks ({word_of(hook.name)}).on", hook.on) for hook in fleet.hooks]
     selectors += [
         (f"policies.{name}.waves ({wave.name}).on", wave.on)
         for name, policy in fleet.policies.items()

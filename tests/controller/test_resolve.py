@@ -27,6 +27,10 @@ TABLE: dict[str, Any] = {
         "old1": {"installable": "path:/old#old1"},
     },
     "checks": [{"name": "web answers", "on": "@web", "tcp": {"port": 80}}],
+    "hooks": [
+        {"name": "drain", "on": "web1,web2", "when": "before", "command": ["drain", "{name}"]},
+        {"name": "of nobody here", "on": "old1", "when": "always-after", "command": ["x"]},
+    ],
     "policies": {"quick": {"goal": "test", "waves": [{"on": "db1"}, {"count": 1}, {"percent": 50}]}},
 }
 
@@ -66,6 +70,15 @@ def test_the_host_that_fleetd_runs_on_is_known_by_its_machine_id_or_by_its_name_
     assert own_host(machine, fleet(), known.__getitem__) == "web2"
     assert own_host(machine, fleet(), (known | {"web2": "m2"}).__getitem__) is None
     assert own_host(Machine("", "elsewhere"), fleet(), known.__getitem__) is None
+
+
+def test_hooks_are_frozen_for_the_hosts_that_have_them_and_none_where_nothing_is_switched() -> None:
+    spec = deploy(on="@web")
+    assert [hook.name for hook in spec.hooks] == ["drain"]
+    assert {plan.name: plan.hooks for plan in spec.hosts} == {"web1": ("drain",), "web2": ("drain",), "web3": ()}
+    assert deploy(on="@web", goal=Goal.TEST).hooks == spec.hooks
+    dry = deploy(on="@web", goal=Goal.DRY_ACTIVATE)
+    assert (dry.hooks, [plan.hooks for plan in dry.hosts]) == ((), [(), (), ()])
 
 
 def test_nothing_said_is_every_host_from_its_own_source() -> None:

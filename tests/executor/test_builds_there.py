@@ -70,6 +70,7 @@ def executor(adapters: Adapters, report: Callable[[Outcome], None]) -> Executor:
         fleet=lambda: Fleet({"web1": HOST}),
         limits=Capacity(),
         power=any_of,
+        hooks=any_of,
         activity=activity,
     )
     made.report = report

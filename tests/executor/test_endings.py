@@ -10,6 +10,7 @@ from typing import Any
 from fleetd.executor.activity import Activity
 from fleetd.executor.broken import Outcome
 from fleetd.executor.executor import QUESTION_TIMEOUT_S, Executor, Job
+from fleetd.executor.hooks import HookRuns
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.orders import VALID_S
 from fleetd.executor.power import Power
@@ -23,6 +24,7 @@ from fleetd.rollout.observations import Inspected, Probed, Reached
 from fleetd.rollout.sightings import Sighted
 from fleetd.rollout.states import Task
 from tests.rollout.worlds import spec_of, system
+from tests.simulation.sim_hooks import SimHookRunner
 from tests.simulation.sim_host import SimHost
 from tests.simulation.sim_machine import SimMachine
 from tests.simulation.sim_ports import (
@@ -34,6 +36,7 @@ from tests.simulation.sim_ports import (
     SimPusher,
     SimStore,
     SimTargets,
+    Uplink,
     Weather,
 )
 from tests.simulation.virtual_time import VirtualClock, VirtualLoop
@@ -81,6 +84,7 @@ def outcomes_of(start: Callable[[Executor], None], *, hangs: bool = False) -> Se
             fleet=lambda: Fleet({"h1": Host("h1", ("10.0.0.1",))}),
             limits=Capacity(),
             power=Power(clock, OnHost(clock, hosts, store), SimPrograms(machines, lambda _machine: None)),
+            hooks=HookRuns(clock, SimHookRunner(machines, None, rng, Uplink())),
             activity=activity,
         )
         executor.report = found.append

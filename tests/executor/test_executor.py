@@ -82,6 +82,7 @@ async def outcomes(work: e.IntentEvent | Question | str, on_host: Any = None) ->
         fleet=lambda: FLEET,
         limits=Capacity(),
         power=on_host or broken,
+        hooks=on_host or broken,
         activity=Activity(FakeClock()),
     )
     told: list[Outcome] = []

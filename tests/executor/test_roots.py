@@ -59,6 +59,7 @@ def executor(store: FakeStore, clock: FakeClock) -> Executor:
         fleet=nothing,
         limits=Capacity(),
         power=nothing,
+        hooks=nothing,
         activity=Activity(clock),
     )
 

@@ -84,6 +84,7 @@ def observed_document(name: str, **changes: object) -> dict[str, object]:
         "observed_at": None,
         "seen": {"state": "unknown", "reason": "", "since": None, "counts": False, "at": None},
         "lock": None,
+        "drained": None,
         "findings": [],
         "blocked_by": [],
         "machine_id": "",
@@ -189,6 +190,7 @@ class FakeControl:
             "unchanged": [],
             "findings": [],
             "errors": [],
+            "hooks": [],
             "times": {"network_lost": "back within 3m", "bad_health": "back within 6m", "soak_rounds": "every 30s"},
         }
 

@@ -21,7 +21,7 @@ from fleetd.rollout import events as e
 from fleetd.rollout import versions
 from fleetd.rollout.codec import EVENT_KINDS, encode_event
 from fleetd.rollout.documents import host_document, record_document, rollout_document
-from fleetd.rollout.spec import Kind, RolloutSpec
+from fleetd.rollout.spec import HostPlan, Kind, RolloutSpec
 from fleetd.rollout.versions import NEW_KINDS, TooNew, needs_this_release, upcast
 from fleetd.rollout.world import World
 from tests.fakes.journal import Disk
@@ -73,7 +73,7 @@ def test_a_journal_of_the_release_before_says_today_what_it_said_then(name: str)
 @pytest.mark.parametrize("seed", [3, 5, 8, 9, 12, 34])
 def test_the_release_before_takes_over_what_today_s_program_wrote(seed: int) -> None:
     disk = Disk()
-    simulate(replace(draw(Random(seed), seed=seed), observe_s=None), disk=disk)
+    simulate(replace(draw(Random(seed), seed=seed), observe_s=None, hooked=None), disk=disk)
     assert not any(needs_this_release(record.kind, record.data) for record in disk.records)
     assert_same(as_that_release_tells(world_of(disk.records)), read_by_it(disk.records))
 
@@ -81,7 +81,7 @@ def test_the_release_before_takes_over_what_today_s_program_wrote(seed: int) -> 
 @pytest.mark.parametrize(("seed", "kind"), [(17, "HostFoundUnwell"), (13, "HostOwed")])
 def test_the_release_before_reads_all_up_to_what_is_found_or_owed_between_rollouts(seed: int, kind: str) -> None:
     disk = Disk()
-    simulate(draw(Random(seed), seed=seed), disk=disk)
+    simulate(replace(draw(Random(seed), seed=seed), hooked=None), disk=disk)
     (first, *_more) = (record for record in disk.records if needs_this_release(record.kind, record.data))
     assert first.kind == kind
     before = disk.records[: first.seq - 1]
@@ -143,7 +143,7 @@ def test_an_added_field_is_written_only_where_it_says_something(added: RolloutSp
 
 def test_an_added_field_has_a_default() -> None:
     for name, fields in versions.ADDED.items():
-        cls = next(c for c in (*EVENT_KINDS.values(), RolloutSpec, Policy) if c.__name__ == name)
+        cls = next(c for c in (*EVENT_KINDS.values(), RolloutSpec, HostPlan, Policy) if c.__name__ == name)
         defaults = {field.name: field.default for field in dataclasses.fields(cls)}
         assert all(defaults[field] is not dataclasses.MISSING for field in fields)
 

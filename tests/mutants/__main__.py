@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.mutants.core import CORE
+from tests.mutants.hooks import HOOKS
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).parent.parent.parent
-ALL = CORE
+ALL = CORE + HOOKS
 LIMIT_S = 600
 TESTS_FAILED = 1
 """pytest's exit code when tests ran and some failed; any other says that they did not run."""

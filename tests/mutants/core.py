@@ -422,7 +422,7 @@ CORE = (
     ),
     Mutant(
         "a rollback goes to the system that failed",
-        "fleetd/rollout/gates.py",
+        "fleetd/rollout/taking_back.py",
         "    return state.old if good is None or good == state.task.to else good\n",
         "    return state.task.to or state.old\n",
         PROMISES,
@@ -451,10 +451,8 @@ CORE = (
     Mutant(
         "old facts are believed",
         "fleetd/rollout/starting.py",
-        "since=max(state.at, draft.now - FACTS_FRESH_S))\n"
-        "    if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):\n        return\n    if not",
-        "since=0.0)\n"
-        "    if facts is None or _is_settled_by(draft, name, rollout, plan, state, facts):\n        return\n    if not",
+        "    since = max(state.at, draft.now - FACTS_FRESH_S, ready_since(draft.world, name, plan.name))\n",
+        "    since = ready_since(draft.world, name, plan.name)\n",
         ("tests/rollout",),
     ),
     Mutant(

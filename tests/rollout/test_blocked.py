@@ -11,10 +11,10 @@ import pytest
 
 from fleetd.model.facts import HelperState
 from fleetd.rollout import events as e
+from fleetd.rollout.asking import ROLLBACK_REACH_S
 from fleetd.rollout.blocked import Reason, explain, host_waits, rollout_waits
 from fleetd.rollout.observations import Inspected, note
 from fleetd.rollout.spec import Wave
-from fleetd.rollout.starting import ROLLBACK_REACH_S
 from fleetd.rollout.states import LiveState, is_final
 from tests.rollout.worlds import Built, spec_of, system
 

@@ -9,12 +9,12 @@ import pytest
 from fleetd.model.check import Check, CheckOutcome, CheckResult
 from fleetd.model.facts import HelperState, Verdict
 from fleetd.rollout import events as e
+from fleetd.rollout.asking import INSPECT_AGAIN_S
 from fleetd.rollout.decision import Capacity, Decision, Inspect, ProbeRound
 from fleetd.rollout.health import ERRORS_IN_A_ROW, Health, forget_errors, observe, unaskable
 from fleetd.rollout.observations import Inspected, Probed, note
 from fleetd.rollout.planner import plan
 from fleetd.rollout.spec import Kind, Wave
-from fleetd.rollout.starting import INSPECT_AGAIN_S
 from fleetd.rollout.states import Committed, Pending, Reverted, Stranded, Trial
 from fleetd.rollout.timing import SOAK_ASKS_PER_S, soak_interval_s
 from tests.rollout.worlds import CHECK, POLICY, Built, facts_of, spec_of, system

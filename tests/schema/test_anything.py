@@ -16,6 +16,7 @@ from fleetd.errors import ConfigError, SelectorError, UsageError
 from fleetd.model.selector import select
 from fleetd.schema import fleet_file
 from fleetd.schema.fleet_file import parse_fleet
+from fleetd.schema.hooks import HookTable
 from fleetd.schema.http import RolloutBody
 from fleetd.schema.policies import PolicyTable
 from fleetd.schema.problems import read_table
@@ -42,7 +43,7 @@ FLEETS = st.fixed_dictionaries(
         "checks": st.lists(table_of(fleet_file._Check) | ANYTHING, max_size=2) | ANYTHING,
         "policies": st.dictionaries(st.sampled_from(["default", "p"]), table_of(PolicyTable) | ANYTHING),
         "groups": ANYTHING,
-        "hooks": ANYTHING,
+        "hooks": st.lists(table_of(HookTable) | ANYTHING, max_size=2) | ANYTHING,
         "other": ANYTHING,
     },
 )

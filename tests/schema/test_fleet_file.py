@@ -8,9 +8,12 @@ import pytest
 
 from fleetd.errors import ConfigError
 from fleetd.model.fleet import Fleet
+from fleetd.model.hook import Hook, OnHookFailure, When, Where
 from fleetd.model.order import KeptGenerations
 from fleetd.model.program import ControlCommand
 from fleetd.schema.fleet_file import parse_fleet
+
+HOOK = "[hosts.a]\n[[hooks]]\non = '*'\nwhen = 'before'\ncommand = ['drain']\n"
 
 
 def parse(text: str) -> Fleet:
@@ -38,6 +41,13 @@ def test_all_generations_are_kept_unless_a_host_says_otherwise() -> None:
     assert hosts["a"].keep_generations == KeptGenerations(5, 2 * 86400.0)
     assert hosts["b"].keep_generations is None
     assert parse("[hosts.a]\n").hosts["a"].keep_generations is None
+
+
+def test_hooks_get_the_defaults_of_their_kind() -> None:
+    before, after = parse(f"{HOOK}[[hooks]]\non = 'a'\nwhen = 'after-commit'\ncommand = ['x']\n").hooks
+    words = (When.BEFORE, Where.CONTROLLER, ("drain",), 600.0, OnHookFailure.SKIP_HOST)
+    assert before == Hook("before-1", "*", *words)
+    assert (after.name, after.on_failure) == ("after-commit-2", OnHookFailure.FAIL)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +124,24 @@ def test_all_generations_are_kept_unless_a_host_says_otherwise() -> None:
         ('[hosts.a]\n[policies.p]\nreboot_timeout = "0s"\n', "policies.p.reboot_timeout"),
         ('[hosts.a]\n[policies.p]\non_failure = "shrug"\n', "policies.p.on_failure"),
         ('[hosts.a]\n[policies.p]\nwaves = [{ count = 1, approval = "soon" }]\n', "waves.0.approval"),
-        ("[hosts.a]\n[[hooks]]\n", "hooks: not carried out"),
+        ("[hosts.a]\n[[hooks]]\n", "hooks.0.on: Field required"),
+        (HOOK + "wen = 'before'", "hooks.0.wen: unknown key 'wen'; did you mean 'when'?"),
+        (HOOK.replace("'*'", "'@none'"), "hooks (before-1).on: "),
+        (HOOK + "timeout = '3h'", "hooks.0 (before-1).timeout: 3h is more than 2h"),
+        (HOOK + "name = ' '", "hooks.0 ( ).name: must be a word or more"),
+        (
+            HOOK.replace("['drain']", "['drain', '{host}']"),
+            "(before-1).command: unknown {host} (there are {name}",
+        ),
+        (
+            HOOK.replace("['drain']", "['A=b', 'drain']"),
+            "(before-1).command: begins with the name of a program",
+        ),
+        (
+            HOOK.replace("before", "always-after") + "on_failure = 'skip-host'",
+            "a host is passed over before its trial",
+        ),
+        (HOOK + "name = 'x'\n" + HOOK.removeprefix("[hosts.a]") + "name = 'x'", "hooks (x): 2 hooks have this name"),
         ('[hosts.web1]\n[[checks]]\nname = "c"\n', "exactly one kind"),
         ('[hosts.web1]\n[[checks]]\nname = "c"\nhttp = { url = "http://{addres}/" }\n', "unknown {addres}"),
         ('[hosts.web1]\n[policies.p]\ngoal = "build"\n', "policies.p.goal"),

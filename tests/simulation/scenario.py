@@ -15,6 +15,7 @@ from fleetd.model.policy import FailureBudget, OnFailure, Policy, Reboot, Rollba
 from fleetd.model.store_path import StorePath
 from fleetd.model.window import Window
 from fleetd.rollout.spec import HostGroup, HostPlan, Kind, Member, RolloutSpec, Wave
+from tests.simulation.sim_hooks import Hooked, draw_hooks, with_hooks
 from tests.simulation.sim_machine import GOOD, Behaviour
 from tests.simulation.sim_ports import Weather
 
@@ -103,6 +104,7 @@ class Scenario:
     """Hosts that wait for a passphrase whenever they boot."""
     observe_s: float | None = None
     """How often hosts in no rollout are looked at."""
+    hooked: Hooked | None = None
 
 
 def system(host: str, version: int) -> StorePath:
@@ -155,7 +157,7 @@ def spec_of(scenario: Scenario, request: Request, version: int) -> RolloutSpec:
             if not set(members).isdisjoint(hosts)
         ),
     )
-    return as_goal_asks(spec)
+    return with_hooks(as_goal_asks(spec), scenario.hooked)
 
 
 def reboot_of(scenario: Scenario, request: Request) -> RolloutSpec:
@@ -275,7 +277,8 @@ def draw(rng: Random, *, seed: int, hosts: int | None = None) -> Scenario:
         # Of a generator of its own: what else is drawn stays as it was.
         observe_s=Random(f"observe {seed}").choice((None, 20.0, 120.0)),
     )
-    return _without_names(rng, _with_reboots(rng, drawn))
+    drawn = _without_names(rng, _with_reboots(rng, drawn))
+    return replace(drawn, hooked=draw_hooks(rng, fleet))
 
 
 def _without_names(rng: Random, scenario: Scenario) -> Scenario:

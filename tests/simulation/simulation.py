@@ -29,6 +29,7 @@ from fleetd.controller.patrolling import Between
 from fleetd.errors import JournalError, RefusedError
 from fleetd.executor.activity import Activity
 from fleetd.executor.executor import Executor
+from fleetd.executor.hooks import HookRuns
 from fleetd.executor.on_host import OnHost
 from fleetd.executor.power import Power
 from fleetd.executor.sources import Sources
@@ -39,12 +40,14 @@ from fleetd.ports import Record
 from fleetd.rollout.before import FLEETD
 from fleetd.rollout.brakes import is_braked
 from fleetd.rollout.decision import Capacity
+from fleetd.rollout.hooking import waits_for_person
 from fleetd.rollout.quorum import waits_for_group
 from fleetd.rollout.roots import WantedRoots
 from fleetd.rollout.states import Lost, shown
 from fleetd.rollout.tally import Mark
 from tests.fakes.journal import Disk, MemoryJournal
 from tests.simulation.scenario import CHECK, CONTACT_S, Crash, Mishap, Request, Scenario, reboot_of, spec_of, system
+from tests.simulation.sim_hooks import SimHookRunner
 from tests.simulation.sim_host import STILL, SimHost
 from tests.simulation.sim_machine import POWER_CYCLED_S, SimMachine
 from tests.simulation.sim_ports import (
@@ -156,8 +159,9 @@ class Simulation:
         )
         for name in scenario.locked:
             self.machines[name].needs_passphrase = True
-        self.watch = Watch(scenario, self.machines)
         self.uplink = Uplink()
+        self.hooks = SimHookRunner(self.machines, scenario.hooked, Random(f"hooks {scenario.seed}"), self.uplink)
+        self.watch = Watch(scenario, self.machines, self.hooks)
         self.hosts = SimHosts(self.machines, scenario.weather, Random(rng.random()), self.uplink)
         self.pusher = SimPusher(self.machines, scenario.weather, Random(rng.random()), self.uplink)
         self.targets = SimTargets(self.machines, scenario.weather, Random(f"targets {scenario.seed}"), self.uplink)
@@ -263,6 +267,7 @@ class Simulation:
             fleet=lambda: self.fleet,
             limits=Capacity(),
             power=Power(self.clock, on_host, SimPrograms(self.machines, self._cycled)),
+            hooks=HookRuns(self.clock, self.hooks),
             activity=activity,
         )
 
@@ -282,6 +287,9 @@ class Simulation:
         for host in tuple(world.fleetwide.unwell):
             lost = any(isinstance(rollout.hosts.get(host), Lost) for rollout in world.rollouts.values())
             if not lost and any(is_braked(world, rollout) for _name, rollout in world.active()):
+                await controller.submit(ClearHost(host, "a person"))
+        for name in tuple(world.rollouts):
+            for host in waits_for_person(world, name):
                 await controller.submit(ClearHost(host, "a person"))
         for name, rollout in tuple(world.active()):
             if rollout.header.paused is not None and rollout.header.paused.by == FLEETD:
@@ -363,6 +371,7 @@ class Simulation:
         for name, rollout in mine.rollouts.items():
             require(rollout.header == read.rollouts[name].header, f"replay: another header of {name}")
             require(rollout.hosts == read.rollouts[name].hosts, f"replay: other hosts of {name}")
+        require(list(mine.hooks.items()) == list(read.hooks.items()), "replay: other hooks")
 
     # -- the world ----------------------------------------------------------------------------------------------
 
@@ -423,10 +432,11 @@ class Simulation:
 
     def _calm(self) -> None:
         self.hosts.weather = self.pusher.weather = Weather()
+        self.hooks.calm()
 
     def _is_over(self) -> bool:
         rollouts = self.watch.world.rollouts.values()
-        lost = any(self.watch.world.unproven())
+        lost = any(self.watch.world.unproven()) or len(self.watch.world.hooks) > 0
         # Whoever is still out of reach is waited for until nothing goes wrong any more, and somebody has noticed a
         # machine that hangs in its boot: windows may have let it be rebooted long after the last mishap.
         quiet_at = max(self.scenario.quiet_at_s, self.watch.world.last_at - EPOCH_S + POWER_CYCLED_S)
@@ -463,6 +473,7 @@ class Simulation:
         require(not self._owed_now(), f"owed, back, and nothing was tried: {self._owed_now()}")
         unknown = [place for place in self.watch.world.unproven() if place[1] not in self.scenario.meddled]
         require(not unknown, f"still unknown: {unknown}")
+        self.watch.hooks.at_the_end(self.scenario.meddled)
         for name, machine in self.machines.items():
             host = machine.host
             if name in self.scenario.meddled or host.state in (HelperState.STRANDED, HelperState.INTERFERED):

@@ -45,6 +45,7 @@ from fleetd.rollout.states import (
 )
 from fleetd.rollout.world import Rollout, World
 from tests.simulation.scenario import Mishap, Scenario
+from tests.simulation.sim_hooks import HookWatch, SimHookRunner
 from tests.simulation.sim_machine import GOOD, SimMachine
 from tests.simulation.sim_ports import Weather
 from tests.simulation.virtual_time import EPOCH_S
@@ -85,12 +86,13 @@ def require(holds: object, promise: str) -> None:
 class Watch:
     """Sees every durable record and every step of a machine."""
 
-    def __init__(self, scenario: Scenario, machines: Mapping[str, SimMachine]) -> None:
+    def __init__(self, scenario: Scenario, machines: Mapping[str, SimMachine], runner: SimHookRunner) -> None:
         self.scenario = scenario
         self.machines = machines
         self.world = World()
         self.trace: list[str] = []
         self.events = 0
+        self.hooks = HookWatch(self.world, runner, self._limit, require)
         self._fences: dict[str, Fence] = dict.fromkeys(machines, NO_FENCE)
         self._troubled_until: dict[str, float] = {}
         self._uplink_cut_at: float | None = None
@@ -124,6 +126,7 @@ class Watch:
             event = decode_event(record.kind, record.at, record.rollout, record.host, record.data, record.version)
             self.trace.append(f"{record.seq} {record.at:.3f} {record.rollout} {record.host} {record.kind}")
             self._before(event)
+            self.hooks.before(event)
             self.world.apply(event)
             self._after(event)
             self.events += 1
@@ -388,7 +391,8 @@ class Watch:
     def _quorum(self, event: e.TrialIntended | e.StageIntended) -> None:
         """What the journal knows of a group's members, and what has been so on the machines for a while."""
         gone = {name for name, machine in self.machines.items() if not machine.powered and self._is_off(name, event.at)}
-        gone |= {host for _rollout, host in self._unproven()} | set(self.world.fleetwide.unwell)
+        # One that was found unwell between rollouts may be well by now: it is looked at anew.
+        gone |= {host for _rollout, host in self._unproven()} | set(self.world.fleetwide.blamed)
         for members, most in self.scenario.groups:
             excused = event.host in self.world.fleetwide.unwell or not self.machines[event.host].healthy
             if event.host not in members or excused or event.host in self._troubled_until:
