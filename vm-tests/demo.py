@@ -94,7 +94,12 @@ def play(demo: Demo) -> None:
     v2, v3 = (demo.build(systems.good, text) for text in ("v2", "v3"))
 
     def good_revision() -> list[str]:
-        return ended(view.follow(control.deploy_detached(v2)), "succeeded") + demo.wrong_with(v2, "v2")
+        final = view.follow(control.deploy_detached(v2))
+        steps = [(event["kind"], event["host"]) for event in control.events() if event["rollout"] == final["id"]]
+        upto = steps[: steps.index(("WavePassed", ""))] if ("WavePassed", "") in steps else steps
+        tried = [host for kind, host in upto if kind == "TrialIntended"]
+        early = [f"{name} was tried before the canary's wave had passed" for name in tried if name != "web1"]
+        return ended(final, "succeeded") + early + demo.wrong_with(v2, "v2")
 
     def answers_500() -> list[str]:
         before = demo.touched()
@@ -105,7 +110,10 @@ def play(demo: Demo) -> None:
 
     def network_down() -> list[str]:
         bad = {"web1": demo.build(systems.network_down, "cut-off")["web1"]}
-        return ended(view.follow(control.deploy_detached(bad)), "rolled-back") + demo.wrong_with(v2, "v2")
+        wrong = ended(view.follow(control.deploy_detached(bad)), "rolled-back")
+        by = look.record(demo.lab.hosts["web1"], "by")
+        wrong += [] if by == "guard" else [f"web1 was taken back by {by or 'nobody'}, not by its guard"]
+        return wrong + demo.wrong_with(v2, "v2")
 
     def killed() -> list[str]:
         name, old = control.deploy_detached(v3), control.pid
