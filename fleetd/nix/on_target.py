@@ -27,7 +27,10 @@ exec 3<&0
 timeout -k {GRACE_S} "$5" \\
   nix-store --realise "$2" --add-root "$place/$3" --indirect {" ".join(WATCHED)} 2>&1 </dev/null 3<&- &
 build=$!
-{{ read -r _ <&3; kill "$build" 2>/dev/null; }} &
+{{
+  timeout $(($5 + 1)) cat <&3
+  while kill -0 "$build"; do kill -s TERM -- "-$build"; sleep 1; done
+}} >/dev/null 2>&1 &
 watch=$!
 wait "$build"; status=$?
 kill "$watch" 2>/dev/null
@@ -38,7 +41,10 @@ sync "$place"
 """Builds a derivation and roots the result (directory of roots, derivation, name, what it is, seconds at most).
 
 Ends when its input does: a build that nobody waits for any longer would go on for hours. Where the link dies without a
-word the host's own limit ends it. Runs as the deploy user, as ``push`` does, with roots where that has them.
+word the host's own limit ends it. Nix is told to end once a second, until it has: one that is told between its look at
+that and its wait for builders sleeps on (``Worker::waitForInput``, src/libstore/build/worker.cc), would be
+killed in the end, and leave a builder behind that nobody ends. ``timeout`` passes on only the first word, so its group
+is told. Runs as the deploy user, as ``push`` does, with roots where that has them.
 """
 
 ROOT_DIRECTORY = "/nix/var/nix/gcroots/fleetd"

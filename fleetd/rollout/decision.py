@@ -181,11 +181,13 @@ def limit_of(rollout: Rollout, direction: Direction) -> int:
 
 def own_is_on_trial(world: World) -> bool:
     """Whether the control node's own host is: where it goes back, the release before this one reads the journal."""
-    return any(_is_own(world.rollouts[name], host) for name, host in world.unproven())
-
-
-def _is_own(rollout: Rollout, host: str) -> bool:
-    return rollout.header.waves[rollout.tally.wave_of[host]].apart
+    # By waves and not by hosts: it is asked in each plan, and thousands may be unproven.
+    at_stake = [world.rollouts[name] for (name, _direction), count in world.stakes.items() if count]
+    return any(
+        wave.apart and rollout.tally.waves[index][Mark.UNPROVEN]
+        for rollout in at_stake
+        for index, wave in enumerate(rollout.header.waves)
+    )
 
 
 class Draft:

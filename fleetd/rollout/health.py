@@ -107,6 +107,11 @@ def not_passing(health: Health, required: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def has_errors(health: Health) -> bool:
+    """Whether any check could not be asked the last time."""
+    return any(standing.outcome is CheckOutcome.ERROR for standing in health.standings.values())
+
+
 def unaskable(health: Health, required: Sequence[str], checks: Sequence[Check], errors: int = 1) -> tuple[str, ...]:
     """Return a sentence for each required check of the fleet file that could not be asked, ``errors`` times in a row.
 

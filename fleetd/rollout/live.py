@@ -15,6 +15,7 @@ from fleetd.rollout.decision import Draft, Extend, ProbeRound, Reach
 from fleetd.rollout.health import (
     ERRORS_IN_A_ROW,
     LARGEST_GAP_INTERVALS,
+    has_errors,
     is_proven,
     lasting_failures,
     not_passing,
@@ -279,6 +280,9 @@ def pause_for_errors(draft: Draft, name: str, rollout: Rollout) -> None:
         return
     for host in draft.looked_at(name, rollout):
         plan, state = rollout.plans[host], rollout.hosts[host]
+        health = draft.world.observation(name, host).health
+        if not has_errors(health):
+            continue
         match state:
             case Trial() if state.task.direction is Direction.DEPLOY:
                 required = required_checks(rollout, plan, state.live.passed_before)
@@ -286,7 +290,6 @@ def pause_for_errors(draft: Draft, name: str, rollout: Rollout) -> None:
                 required = soak_required(rollout, plan, state)
             case _:
                 continue
-        health = draft.world.observation(name, host).health
         lasting = unaskable(health, required, rollout.header.spec.checks_of(plan), ERRORS_IN_A_ROW)
         if lasting:
             draft.pause(name, FLEETD, f"{host}: could not ask {ERRORS_IN_A_ROW} times in a row: {'; '.join(lasting)}")

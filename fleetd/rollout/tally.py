@@ -109,6 +109,8 @@ def lane_of(state: HostState, wave: int, domain: str) -> str:
 
 
 EVALUATE, BUILD, BACK = "evaluate", "build", "back"
+COPIED = Copied(Task(None), 0.0)
+"""As shown, it is the word of all that stand in a line for a trial."""
 
 
 class Tally:
@@ -142,6 +144,8 @@ class Tally:
 
     def trials(self, wave: int, domains: Iterable[str]) -> Iterator[str]:
         """Yield who is copied in a wave and lies in one of the domains, first of the wave first."""
+        if not self.words[wave][shown(COPIED)]:
+            return  # in most plans, and there may be many domains
         lanes = [self._lanes.get(f"trial {wave} {domain}", []) for domain in domains]
         for position in heapq.merge(*lanes):
             yield self.order[position]

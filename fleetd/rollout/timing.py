@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from fleetd.model.check import BUILT_IN_CHECKS, BUILT_IN_INTERVAL_S, Check
 from fleetd.model.order import OrderTimes
@@ -121,4 +122,9 @@ def soak_interval_s(checks: tuple[Check, ...], asks: int) -> float:
 
 def builtin_of(spec: RolloutSpec, names: tuple[str, ...] = BUILT_IN_CHECKS) -> tuple[str, ...]:
     """Return the built-in checks that are on."""
-    return tuple(name for name in names if name not in spec.policy.builtin_off)
+    return _without(names, spec.policy.builtin_off)
+
+
+@lru_cache(maxsize=64)
+def _without(names: tuple[str, ...], off: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in off)

@@ -19,7 +19,7 @@ from fleetd.controller.loop import Controller
 from fleetd.executor.executor import Job
 from fleetd.model.check import Check, CheckOutcome, CheckResult, HttpCheck
 from fleetd.model.facts import HelperState, Verdict
-from fleetd.model.fence import Fence
+from fleetd.model.fence import NO_FENCE, Fence
 from fleetd.model.fleet import Prebuilt
 from fleetd.model.policy import FailureBudget, Policy, Size
 from fleetd.rollout import events as e
@@ -37,8 +37,6 @@ POLICY = Policy(
 )
 CAPACITY = Capacity(evaluate=8, build=8, copy=64, order=256, probe=512, reach=64)
 FAULTS = 0.01
-LATEST = Fence(9, 10**9)
-"""Of every order that a host may have obeyed."""
 
 
 class Outcomes:
@@ -49,7 +47,8 @@ class Outcomes:
         self._loop = loop
         self._rng = Random(seed)
         self._used = dict.fromkeys(("evaluate", "build", "copy", "order", "probe", "reach"), 0)
-        self._bad: set[str] = set()
+        self._obeyed: dict[str, Fence] = {}
+        """By host, the fence of the last order that reached it."""
         self.report: Any = None
 
     def capacity(self) -> Capacity:
@@ -57,6 +56,9 @@ class Outcomes:
 
     def keep_roots(self, wanted: object) -> None:
         del wanted
+
+    def tell_changes(self, asked: object) -> None:
+        del asked
 
     def start(self, job: Job) -> None:
         intent, rng, place = job.intent, self._rng, (job.intent.rollout, job.intent.host, job.intent.fence)
@@ -79,7 +81,7 @@ class Outcomes:
         del spec
         match question:
             case Inspect(rollout=rollout, host=host, step=step):
-                facts = replace(facts_of(host, system(host, 1)), fence=LATEST)
+                facts = replace(facts_of(host, system(host, 1)), fence=self._obeyed.get(host, NO_FENCE))
                 good = (CheckResult("web", CheckOutcome.PASS),)
                 self._later("probe", 0.2, lambda at: Inspected(at, rollout, host, step, facts, good, ""))
             case ProbeRound(rollout=rollout, host=host, step=step, required=required, interval_s=interval_s):
@@ -92,6 +94,7 @@ class Outcomes:
 
     def _reported(self, slot: str, after_s: float, place: Any, state: HelperState, *, bad: bool = False) -> None:
         of, host, fence = place
+        self._obeyed[host] = fence
         verdict, reason = (Verdict.FAILED, "a unit failed") if bad else (Verdict.LIVE, "")
         self._later(
             slot, after_s, lambda at: e.HostReported(at, of, host, fence, state, True, verdict, "order", reason)
@@ -143,6 +146,8 @@ def run(hosts: int) -> str:
 
         controller.on_tick = after_tick
         await asyncio.wait({life})
+        if not life.cancelled():
+            life.result()  # it ended by itself, which only an error makes it do
         return rollout.header.phase.value
 
     began = time.process_time()

@@ -183,6 +183,40 @@ async def test_a_build_that_nobody_waits_for_is_ended_there(rig: Rig) -> None:
     assert await rig.is_quiet()
 
 
+HARD_OF_HEARING = """#!/bin/sh
+first=
+trap 'now=$(date +%s); first=${first:-$now}; [ $((now - first)) -lt 2 ] || exit 1' TERM
+echo '@nix {"action":"start","id":1,"level":3,"parent":0,"text":"","type":105,"fields":["/nix/store/x.drv","",1,1]}'
+while :; do sleep 0.1; done
+"""
+"""Sleeps on when it is told to end for the first time, or twice at once, as Nix does at an unlucky moment."""
+
+
+@pytest.mark.parametrize("timeout_s", [50, 3])
+@pytest.mark.asyncio
+async def test_a_nix_that_misses_the_word_is_told_again(rig: Rig, timeout_s: int) -> None:
+    programs = rig.host.root / "bin"
+    programs.mkdir()
+    (programs / "nix-store").write_text(HARD_OF_HEARING)
+    (programs / "nix-store").chmod(0o755)
+    rig.hosts = FakeHosts({**rig.host.env, "PATH": f"{programs}:{os.environ['PATH']}"})
+    targets, begun = TargetBuilder(rig.hosts, str(rig.roots)), asyncio.Event()
+    build = targets.build(
+        HOST,
+        StorePath("/nix/store/x.drv"),
+        StorePath("/nix/store/x"),
+        root=ROOT,
+        timeout_s=timeout_s,
+        told=lambda _news: begun.set(),
+    )
+    waiting = asyncio.create_task(build)
+    await asyncio.wait_for(begun.wait(), 40)
+    if timeout_s > 3:
+        waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert await rig.is_quiet()
+
+
 @pytest.mark.parametrize(
     ("said", "status", "code"),
     [

@@ -77,9 +77,10 @@ def test_hosts_that_cannot_be_asked_are_told_by_what_is_wrong_with_each(scene: S
 def test_a_full_disk_is_told_and_leaves_the_host_as_it_was(scene: Scene) -> None:
     (host,) = scene.hosts("web3")
     before = scene.runs(host)
-    control = scene.control(["web3"])
     revision = scene.build(systems.good, ["web3"], "v2")
+    # Before anybody looks at it: whoever does brings the helper.
     host.fill_disk()
+    control = scene.control(["web3"])
     done = control.deploy(revision)
     assert done.returncode == 3, done.stdout + control.log()
     told = control.rollout("r-1")["hosts"]["web3"]
