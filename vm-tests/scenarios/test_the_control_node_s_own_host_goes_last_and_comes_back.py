@@ -29,10 +29,9 @@ def with_daemon(host: LabHost, greeting: str, command: str = FLEETD) -> systems.
     unit = systems.service(
         command,
         unit="StartLimitIntervalSec=0\n",
-        Environment=f"FOR={greeting} NIX_CONF_DIR=/srv/nix",
+        Environment=f"FOR={greeting} NIX_CONF_DIR=/srv/nix TMPDIR=/srv/tmp",
         RootDirectory="/control",
         MountAPIVFS="yes",
-        PrivateTmp="yes",
         BindPaths="/nix /srv",
         BindReadOnlyPaths="/etc/machine-id",
         Restart="always",
@@ -62,6 +61,8 @@ def furnish(scene: Scene, own: LabHost) -> Control:
         text = (control.directory / name).read_text().replace(str(control.directory), "/srv")
         own.path("/srv").joinpath(name).write_text(text.replace(str(key), "/srv/key"))
     own.path("/srv/nix").mkdir()
+    # Not a /tmp of its own: this tree may have been cloned into the real one.
+    own.path("/srv/tmp").mkdir()
     own.path("/srv/nix/nix.conf").write_text("build-users-group =\nsandbox = false\nsubstituters =\n")
     control.speak_to(f"unix:/proc/{own.leader()}/root/srv/fleetd.sock")
     return control
