@@ -17,7 +17,7 @@ from fleetd.model.policy import OnDrift, OnFailure, Policy
 from fleetd.model.selector import select
 from fleetd.model.store_path import StorePath, parse_store_path
 from fleetd.rollout import events as e
-from fleetd.rollout.decision import own_is_on_trial
+from fleetd.rollout.decision import FLEETD, own_is_on_trial
 from fleetd.rollout.patrol import is_free
 from fleetd.rollout.preflight import adoptable, blocks, drift_of, newer_controller, stranger_of
 from fleetd.rollout.record import Owed
@@ -25,7 +25,6 @@ from fleetd.rollout.spec import Kind, RolloutSpec
 from fleetd.rollout.task import Task
 from fleetd.rollout.world import World
 
-BY = "fleetd"
 BY_POLICY = "the policy (on_drift = adopt)"
 LEFT = "what fleetd left"
 
@@ -132,7 +131,7 @@ def _spec(world: World, between: Between, policy: Policy, rollout: str, hosts: S
         flake=None,
         on=",".join(hosts),
         goal=Goal.SWITCH,
-        requested_by=BY,
+        requested_by=FLEETD,
         reason=f"{rollout} passed them over, and they can be reached again" if rollout else "on_drift = restore",
         key=None,
     )

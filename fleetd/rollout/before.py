@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from fleetd.model.check import CheckOutcome
 from fleetd.model.facts import HostFacts
-from fleetd.rollout.decision import Draft
+from fleetd.rollout.decision import FLEETD, Draft
 from fleetd.rollout.health import ERRORS_IN_A_ROW, passed
 from fleetd.rollout.spec import HostPlan, Kind
 from fleetd.rollout.states import Direction
 from fleetd.rollout.world import Rollout
-
-FLEETD = "fleetd"
-"""Who paused a rollout where nobody else did."""
 
 
 def counting(draft: Draft, name: str, rollout: Rollout, plan: HostPlan, facts: HostFacts) -> tuple[str, ...]:

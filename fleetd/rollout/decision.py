@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from fleetd.rollout.quorum import Standing
 
 
+FLEETD = "fleetd"
+"""Who asked for what no person, policy or other program did."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """Free slots, an input of the plan: the executor has no queue of its own."""

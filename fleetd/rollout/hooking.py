@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from fleetd.model.hook import Hook, HookEnd, OnHookFailure, When
 from fleetd.rollout import events as e
-from fleetd.rollout.before import FLEETD
 from fleetd.rollout.brakes import freeze_of, is_braked, lock_of
-from fleetd.rollout.decision import Draft
+from fleetd.rollout.decision import FLEETD, Draft
 from fleetd.rollout.hooks import HostHooks, first_before, is_ready, is_spent, next_hook
 from fleetd.rollout.spec import HostPlan
 from fleetd.rollout.states import Committed, Copied, Direction, HostState, Lost, shown

@@ -10,8 +10,7 @@ from fleetd.model.goal import Goal
 from fleetd.model.policy import RollbackScope
 from fleetd.rollout import events as e
 from fleetd.rollout import timing
-from fleetd.rollout.before import FLEETD
-from fleetd.rollout.decision import Draft, Extend, ProbeRound, Reach
+from fleetd.rollout.decision import FLEETD, Draft, Extend, ProbeRound, Reach
 from fleetd.rollout.health import (
     ERRORS_IN_A_ROW,
     LARGEST_GAP_INTERVALS,

@@ -37,9 +37,8 @@ from fleetd.model.facts import HelperState
 from fleetd.model.fleet import Fleet, Host
 from fleetd.model.program import ControlCommand
 from fleetd.ports import Record
-from fleetd.rollout.before import FLEETD
 from fleetd.rollout.brakes import is_braked
-from fleetd.rollout.decision import Capacity
+from fleetd.rollout.decision import FLEETD, Capacity
 from fleetd.rollout.hooking import waits_for_person
 from fleetd.rollout.quorum import waits_for_group
 from fleetd.rollout.roots import WantedRoots
